@@ -1,0 +1,46 @@
+"""momentumflow: what an optimiser with momentum does in continuous time.
+
+The public names are resolved on first use (PEP 562), so that `momentumflow --help` loads no JAX.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "_types": ("Trajectory", "VectorField"),
+    "methods.linear_memory": ("AbstractLinearMemory", "LinearMemory"),
+    "methods.momentum": (
+        "MomentumMethod",
+        "RescaledGradientDescent",
+        "gradient_descent",
+        "heavy_ball",
+        "nesterov",
+        "momentum_method",
+        "rescaled_gradient_descent",
+    ),
+    "methods.strongly_convex": (
+        "StronglyConvexMomentum",
+        "WilsonSplitting",
+        "heavy_ball_strongly_convex",
+        "nesterov_strongly_convex",
+        "wilson_splitting",
+    ),
+    "methods.schedules": ("NesterovSequence", "nesterov_sequence"),
+    "methods.manifold": ("manifold_velocity",),
+    "methods.iterate": ("iterate",),
+    "methods.conversions": ("to_sgd", "from_sgd", "from_physical", "to_physical"),
+}
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'momentumflow' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,1 @@
+"""Discrete time: the linear-memory engine, momentum methods, schedules, conversions, iterate."""

@@ -1,0 +1,109 @@
+"""Run a method: one scan, one gradient a step, divergence an outcome."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+from .. import _tree, _validate
+from .._types import COMPLETED, NON_FINITE, Field, Loss, Params, Trajectory, VectorField, descent_field
+from .linear_memory import AbstractLinearMemory, State
+from .manifold import Start, start_velocity
+
+
+def iterate(
+    method: AbstractLinearMemory,
+    loss: Loss | VectorField,
+    params: Params,
+    steps: int,
+    start: Start = "rest",
+    save_every: int | None = 1,
+) -> Trajectory:
+    r"""The iterates $u_0, \dots, u_N$ of a method on a loss.
+
+    **Arguments:**
+
+    - `method`: from `momentumflow.heavy_ball` and its like.
+    - `loss`: function from params to a scalar, or a `VectorField`.
+    - `params`: $u_0$, a pytree of floating-point arrays.
+    - `steps`: $N \ge 1$.
+    - `start`: "rest" ($v_0 = 0$), "manifold" (leading order, one jvp), a velocity tree $v_0$, or a
+      function of (method, loss, params) that returns one.
+    - `save_every`: keep every k-th iterate, k a divisor of `steps`; `None` keeps only the last.
+
+    **Returns:** a `Trajectory` with `times` $t_n = n\Delta t$. A run that overflows is an outcome:
+    `diverged_at` holds the first step n whose state is not finite.
+
+    **Raises:** `ValueError` or `TypeError` that names the requirement, before work starts.
+
+    !!! example
+
+        >>> import jax.numpy as jnp, momentumflow as mf
+        >>> run = mf.iterate(mf.heavy_ball(0.1, 0.9), lambda u: jnp.sum(u**4) / 4, jnp.ones(2), steps=100)
+        >>> run.params.shape, run.outcome
+        ((101, 2), 'completed')
+    """
+    steps, stride = _strides(steps, save_every)
+    params = _validate.as_params(params)
+    _validate.check_loss(loss, params)
+    if callable(start):
+        start = start_velocity(method, loss, params, start)
+    return _iterate(method, loss, params, start, steps // stride, stride, save_every is not None)
+
+
+def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
+    steps = _validate.count("steps", steps)
+    if save_every is None:
+        return steps, steps
+    stride = _validate.count("save_every", save_every)
+    if steps % stride:
+        raise ValueError(
+            f"save_every must divide steps, got {stride} and {steps}: "
+            f"use steps={steps - steps % stride or stride} or save_every=1"
+        )
+    return steps, stride
+
+
+@eqx.filter_jit
+def _iterate(
+    method: AbstractLinearMemory,
+    loss: Loss | VectorField,
+    params: Params,
+    start: Start,
+    saves: int,
+    stride: int,
+    keep_first: bool,
+) -> Trajectory:
+    field = descent_field(loss)
+    state = method.initial_state(params, start_velocity(method, loss, params, start))
+    advance = stepper(method, field)
+
+    def save(carry: PyTree, _: None) -> tuple[PyTree, State]:
+        carry = jax.lax.scan(advance, carry, None, length=stride)[0]
+        return carry, carry[0][:2]
+
+    carry = (state, jnp.zeros((), int), first_failure(state, 0, jnp.array(-1)))
+    (_, _, diverged_at), saved = jax.lax.scan(save, carry, None, length=saves)
+    numbers = stride * jnp.arange(1, saves + 1)
+    if keep_first:
+        saved = jax.tree.map(lambda x0, x: jnp.concatenate([x0[None], x]), state[:2], saved)
+        numbers = jnp.concatenate([jnp.zeros(1, int), numbers])
+    status = jnp.where(diverged_at < 0, COMPLETED, NON_FINITE)
+    velocity = saved[1] if len(saved) > 1 else None
+    return Trajectory(numbers * method.time_step, saved[0], velocity, diverged_at, status)
+
+
+def stepper(method: AbstractLinearMemory, field: Field):
+    """Body of a scan over (state, n, diverged_at)."""
+
+    def advance(carry: tuple[State, Array, Array], _: None) -> tuple[tuple[State, Array, Array], None]:
+        state, n, diverged_at = carry
+        state = method.step(field, state, n)
+        return (state, n + 1, first_failure(state, n + 1, diverged_at)), None
+
+    return advance
+
+
+def first_failure(state: State, n: int | Int[Array, ""], diverged_at: Int[Array, ""]) -> Int[Array, ""]:
+    """n if the state is the first that is not finite, else what was known before."""
+    return jnp.where((diverged_at < 0) & ~_tree.is_finite(state), n, diverged_at)

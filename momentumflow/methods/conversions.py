@@ -1,6 +1,7 @@
 """The same method in other words: optax and PyTorch's buffers, Qian's mass and friction."""
 
 import jax
+import numpy as np
 from jaxtyping import ArrayLike
 
 from .. import _tree, _validate
@@ -19,10 +20,13 @@ def to_sgd(method: MomentumMethod, params: Params, velocity: Params) -> tuple[Pa
 
     **Returns:** (params, momentum buffer) as those libraries hold them.
 
+    **Raises:** `ValueError` for another look-ahead, `TypeError` for another kind of method.
+
         >>> import jax.numpy as jnp, momentumflow as mf
         >>> mf.to_sgd(mf.nesterov(0.5, 0.5), jnp.ones(1), jnp.ones(1))
         (Array([1.25], dtype=float64), Array([-1.], dtype=float64))
     """
+    _check_sgd(method)
     ahead = _tree.linear((1, method.learning_rate * method.lookahead), (params, velocity))
     return ahead, jax.tree.map(lambda v: -v, velocity)
 
@@ -34,8 +38,24 @@ def from_sgd(method: MomentumMethod, params: Params, buffer: Params) -> tuple[Pa
     >>> mf.from_sgd(mf.nesterov(0.5, 0.5), jnp.array([1.25]), jnp.array([-1.0]))
     (Array([1.], dtype=float64), Array([1.], dtype=float64))
     """
+    _check_sgd(method)
     velocity = jax.tree.map(lambda b: -b, buffer)
     return _tree.linear((1, -method.learning_rate * method.lookahead), (params, velocity)), velocity
+
+
+def _check_sgd(method: MomentumMethod) -> None:
+    if not isinstance(method, MomentumMethod):
+        raise TypeError(
+            f"method must have fixed momentum, got {type(method).__name__}: use heavy_ball or nesterov"
+        )
+    a, lam = method.lookahead, method.momentum
+    if _validate.is_concrete(a) and _validate.is_concrete(lam):
+        lookahead = np.asarray(a)
+        if not np.all((lookahead == 0) | (lookahead == np.asarray(lam))):
+            raise ValueError(
+                f"lookahead must be 0 or the momentum {lam}, got {a}: SGD knows only "
+                "heavy_ball, and nesterov with nesterov=True"
+            )
 
 
 def from_physical(mass: ArrayLike, friction: ArrayLike, time_step: ArrayLike) -> MomentumMethod:
@@ -54,6 +74,7 @@ def from_physical(mass: ArrayLike, friction: ArrayLike, time_step: ArrayLike) ->
         >>> float(method.learning_rate), float(method.momentum)
         (0.0625, 0.5)
     """
+    mass, friction, time_step = map(_validate.scalar_field, (mass, friction, time_step))
     _validate.non_negative("mass", mass, "0 is gradient descent")
     _validate.positive("friction", friction, "without it the momentum would be 1")
     _validate.positive("time_step", time_step, "it is the time between two iterates")
@@ -76,7 +97,7 @@ def to_physical(method: MomentumMethod, time_step: ArrayLike) -> tuple[ArrayLike
         [2.0, 4.0]
     """
     _validate.positive("time_step", time_step, "it is the time between two iterates")
-    if not isinstance(method.lookahead, int):
+    if _validate.is_concrete(method.lookahead) and np.any(np.asarray(method.lookahead) != 0):
         raise ValueError(
             f"the physical analogy is heavy ball's, got lookahead {method.lookahead}: use heavy_ball"
         )

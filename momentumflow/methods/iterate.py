@@ -8,7 +8,7 @@ from jaxtyping import Array, Int, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, Field, Loss, Params, Trajectory, VectorField, descent_field
 from .linear_memory import AbstractLinearMemory, State
-from .manifold import Start, start_velocity
+from .manifold import Start, is_rule, start_state, start_velocity
 
 
 def iterate(
@@ -45,10 +45,21 @@ def iterate(
     """
     steps, stride = _strides(steps, save_every)
     params = _validate.as_params(params)
-    _validate.check_loss(loss, params)
-    if callable(start):
+    if not isinstance(method, AbstractLinearMemory):
+        raise TypeError(f"method must be a linear-memory method, got {method!r}: call mf.heavy_ball(h, λ)")
+    if is_rule(start, params):
         start = start_velocity(method, loss, params, start)
     return _iterate(method, loss, params, start, steps // stride, stride, save_every is not None)
+
+
+def _check_method(method: AbstractLinearMemory) -> None:
+    A, b, c = method.memory(0)
+    shapes = {jnp.shape(x) for x in (*(x for row in A for x in row), *b, *c, method.time_step)}
+    if shapes != {()}:
+        raise ValueError(
+            f"a method's constants must be scalars, got shapes {sorted(shapes - {()})}: "
+            "map over an ensemble of methods with eqx.filter_vmap"
+        )
 
 
 def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
@@ -74,8 +85,10 @@ def _iterate(
     stride: int,
     keep_first: bool,
 ) -> Trajectory:
+    _check_method(method)
+    _validate.check_loss(loss, params)
     field = descent_field(loss)
-    state = method.initial_state(params, start_velocity(method, loss, params, start))
+    state = start_state(method, loss, params, start)
     advance = stepper(method, field)
 
     def save(carry: PyTree, _: None) -> tuple[PyTree, State]:

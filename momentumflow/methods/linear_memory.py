@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
@@ -91,21 +90,23 @@ class LinearMemory(AbstractLinearMemory):
         [1.0, 0.9, 0.72]
     """
 
-    matrix: Float[Array, "m m"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
-    gain: Float[Array, " m"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
-    query: Float[Array, " m"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    matrix: Float[Array, "m m"] = eqx.field(converter=_validate.array_field)
+    gain: Float[Array, " m"] = eqx.field(converter=_validate.array_field)
+    query: Float[Array, " m"] = eqx.field(converter=_validate.array_field)
     step_length: ArrayLike = eqx.field(converter=_validate.scalar_field)
 
     def __check_init__(self) -> None:
-        m = self.gain.shape[-1]
-        if self.matrix.shape != (m, m) or self.query.shape != (m,):
+        m = self.gain.size
+        if m == 0 or (self.matrix.shape, self.gain.shape, self.query.shape) != ((m, m), (m,), (m,)):
             raise ValueError(
-                "matrix, gain, query must have shapes (m, m), (m,), (m,), got "
-                f"{self.matrix.shape}, {self.gain.shape}, {self.query.shape}"
+                "matrix, gain, query must have shapes (m, m), (m,), (m,) with m >= 1, got "
+                f"{self.matrix.shape}, {self.gain.shape}, {self.query.shape}: one row per memory"
             )
         _validate.positive("step_length", self.step_length, "it is the time of one step")
+        for name in ("matrix", "gain", "query"):
+            _validate.finite(name, getattr(self, name), "a step with such a number is not finite either")
         if _validate.is_concrete(self.matrix) and _validate.is_concrete(self.query):
-            column, lead = np.asarray(self.matrix[:, 0]), float(self.query[0])
+            column, lead = np.asarray(self.matrix)[:, 0], float(np.asarray(self.query)[0])
             if not np.array_equal(column, np.eye(m)[0]) or lead != 1:
                 raise ValueError(
                     "the first column of the matrix must be (1, 0, ...) and query[0] must be 1, got "

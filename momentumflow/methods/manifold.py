@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
-from .linear_memory import AbstractLinearMemory
+from .linear_memory import AbstractLinearMemory, State
 
 Start = str | Params | Callable[[AbstractLinearMemory, Loss, Params], Params]
 
@@ -48,6 +49,18 @@ def slow_response(method: AbstractLinearMemory) -> SlowResponse:
     return SlowResponse(response, correction, drift, drift_correction, jnp.linalg.solve(kept.T, push))
 
 
+def manifold_rows(
+    method: AbstractLinearMemory, loss: Loss | VectorField, params: Params
+) -> tuple[Params, ...]:
+    """Every memory row on the invariant manifold, w = W f + W₁ f'f: one gradient and one jvp."""
+    slow, field = slow_response(method), descent_field(loss)
+    force = field(params)
+    _, bend = jax.jvp(field, (params,), (force,))
+    return tuple(
+        _tree.linear(pair, (force, bend)) for pair in zip(slow.memory, slow.memory_correction, strict=True)
+    )
+
+
 def manifold_velocity(method: AbstractLinearMemory, loss: Loss | VectorField, params: Params) -> Params:
     r"""Velocity on the invariant manifold to leading order, for (7)
     $v = \bar\lambda f(u) + h\bar\lambda^2(a-\bar\lambda)\,Df(u)f(u)$: one gradient and one jvp.
@@ -63,10 +76,14 @@ def manifold_velocity(method: AbstractLinearMemory, loss: Loss | VectorField, pa
         -2.08
     """
     _require_velocity(method)
-    slow, field = slow_response(method), descent_field(loss)
-    force = field(params)
-    _, bend = jax.jvp(field, (params,), (force,))
-    return _tree.linear((slow.memory[0], slow.memory_correction[0]), (force, bend))
+    return manifold_rows(method, loss, params)[0]
+
+
+def is_rule(start: Start, params: Params) -> bool:
+    """Whether start is a function; a velocity tree may be callable too, like that of an `eqx.nn.MLP`."""
+    if jax.tree.structure(start) != jax.tree.structure(params):
+        return callable(start)
+    return callable(start) and not all(map(eqx.is_array_like, jax.tree.leaves(start)))
 
 
 def start_velocity(
@@ -80,9 +97,19 @@ def start_velocity(
             return manifold_velocity(method, loss, params)
         raise _validate.unknown("start", start, ("rest", "manifold"))
     _require_velocity(method)
-    velocity = start(method, loss, params) if callable(start) else start
+    velocity = start(method, loss, params) if is_rule(start, params) else start
     _validate.same_shapes("the start velocity", velocity, params, "params")
     return jax.tree.map(lambda v, p: jnp.asarray(v, p.dtype), velocity, params)
+
+
+def start_state(
+    method: AbstractLinearMemory, loss: Loss | VectorField, params: Params, start: Start
+) -> State:
+    """The method's whole memory for a start; a given velocity fills the second row only."""
+    if isinstance(start, str) and start == "manifold":
+        _require_velocity(method)
+        return (params, *manifold_rows(method, loss, params))
+    return method.initial_state(params, start_velocity(method, loss, params, start))
 
 
 def _require_velocity(method: AbstractLinearMemory) -> None:

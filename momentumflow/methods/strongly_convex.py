@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import ArrayLike
 
 from .. import _validate
@@ -12,10 +13,11 @@ from .momentum import family
 def _check(learning_rate: ArrayLike, strong_convexity: ArrayLike, largest: float | None) -> None:
     _validate.positive("learning_rate", learning_rate, "the time step is its square root")
     _validate.positive("strong_convexity", strong_convexity, "it is a lower bound on the curvature")
-    product = learning_rate * strong_convexity
-    if largest is not None and _validate.is_concrete(product) and jnp.any(product > largest):
+    concrete = _validate.is_concrete(learning_rate) and _validate.is_concrete(strong_convexity)
+    product = np.asarray(learning_rate) * np.asarray(strong_convexity) if concrete else np.nan
+    if largest is not None and np.any(product > largest):
         raise ValueError(
-            f"learning_rate * strong_convexity must be <= 1, got {product}: beyond it the momentum "
+            f"learning_rate * strong_convexity must be <= {largest:g}, got {product}: beyond it the momentum "
             "(1-√(μh))/(1+√(μh)) is negative; use a smaller learning rate"
         )
 

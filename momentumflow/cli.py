@@ -1,0 +1,119 @@
+"""The command line. Each command calls one function; what it needs is imported when it runs."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="What an optimiser with momentum does in continuous time: its ODEs, their orders, and what follows.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results, made when missing.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Folder where data sets are looked for first.")
+]
+
+
+def main() -> None:
+    """The command `momentumflow`."""
+    app(prog_name="momentumflow")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"momentumflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the experiments: id, title, source."""
+    from .experiments.registry import entries
+
+    if as_json:
+        _print_json([entry.__dict__ for entry in entries()])
+        return
+    width = max(len(entry.id) for entry in entries())
+    for entry in entries():
+        typer.echo(f"{entry.id:{width}}  {entry.title}\n{'':{width}}  {entry.source}")
+
+
+@app.command()
+def reproduce(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...|all]", help="From `list`; none is all.")
+    ] = None,
+    preset: Annotated[str, typer.Option(metavar="quick|full", help="Seconds, or as the source.")] = "quick",
+    out: Out = Path("results"),
+    data: Data = None,
+    force: Annotated[bool, typer.Option("--force", help="Run what is up to date, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run experiments: computed numbers beside published ones.
+
+    Exit status: 0 if every check held, 1 if not, 2 for bad input, 130 when interrupted.
+    """
+    with _plain_errors():
+        from .experiments.registry import select
+
+        select(ids or ())  # an unknown id is reported before JAX is loaded
+        from . import _progress
+        from .experiments.runner import Interrupted
+        from .experiments.runner import reproduce as run
+        from .experiments.summary import print_outcomes
+
+        try:
+            with _progress.bar() as progress:
+                outcomes = run(ids or (), preset, out, data, force, progress)
+        except Interrupted as stop:
+            kept = ", ".join(outcome.entry.id for outcome in stop.outcomes) or "nothing was finished"
+            typer.echo(f"momentumflow: interrupted; kept in {out}: {kept}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    held = all(outcome.held for outcome in outcomes)
+    if as_json:
+        _print_json(
+            {"held": held, "page": str(out / "index.html"), "results": [o.to_dict() for o in outcomes]}
+        )
+    else:
+        print_outcomes(outcomes)
+        typer.echo(f"Page: {out / 'index.html'}")
+    raise typer.Exit(0 if held else 1)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Bad input as one sentence on stderr and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"momentumflow: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("momentumflow: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,121 @@
+"""What is written beside an experiment's data: checks, settings, environment, and what tells it is stale."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from . import registry
+from .checks import Check
+from .registry import Entry
+
+_LIBRARIES = ("jax", "equinox", "diffrax", "numpy")
+_HERE = Path(__file__).parent
+_PACKAGE = _HERE.parent
+_ABOVE = ("cli.py", "explorer", "experiments")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The content of `checks.json`, but for the checksums of the files beside it."""
+
+    id: str
+    preset: str
+    config: Mapping[str, Any]
+    config_sha256: str
+    code_sha256: str
+    version: str
+    seed: int | None
+    seconds: float
+    date: str
+    environment: Mapping[str, str]
+    checks: tuple[Check, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether there are checks and every one held."""
+        return bool(self.checks) and all(check.held for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return fields | {"checks": [check.to_dict() | {"verdict": check.verdict} for check in self.checks]}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Record":
+        """The inverse of `to_dict`."""
+        checks = tuple(
+            Check.from_dict({name: value for name, value in check.items() if name != "verdict"})
+            for check in record["checks"]
+        )
+        return cls(**(dict(record) | {"checks": checks}))
+
+
+def describe(
+    entry: Entry, preset: str, config: Any, code: str, checks: list[Check], seconds: float
+) -> Record:
+    """The record of a run that has just ended; `code` is the digest from before it began."""
+    return Record(
+        id=entry.id,
+        preset=preset,
+        config=plain(config),
+        config_sha256=config_digest(config),
+        code_sha256=code,
+        version=__version__,
+        seed=getattr(config, "seed", None),
+        seconds=round(seconds, 3),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=environment(),
+        checks=tuple(checks),
+    )
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as JSON has it: tuples become lists."""
+    fields = dataclasses.asdict(config)
+    try:
+        return json.loads(json.dumps(fields, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"a Config holds numbers, strings and tuples of them only, got {fields}: {error}"
+        ) from error
+
+
+def config_digest(config: Any) -> str:
+    """SHA-256 of the settings, whatever their order."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()
+
+
+def code_digest(entry: Entry) -> str:
+    """SHA-256 of the code that a result stands on: its own module and every floor below the experiments.
+
+    A change of the report, the command line or another experiment leaves a result as good as it was.
+    """
+    own = Path(registry.load(entry).__file__)
+    below = [path for path in _PACKAGE.rglob("*.py") if path.relative_to(_PACKAGE).parts[0] not in _ABOVE]
+    shared = [_HERE / "checks.py", *_HERE.glob("_[a-z]*.py")]
+    digest = hashlib.sha256()
+    for path in [own, *sorted([*below, *shared])]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Python, platform, libraries, device and precision of this process."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: version(name) for name in _LIBRARIES},
+        "device": f"{device.platform}: {device.device_kind}",
+        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
+    }

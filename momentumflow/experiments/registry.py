@@ -1,0 +1,119 @@
+"""The table of experiment ids. Importing it loads no JAX, matplotlib or xarray."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from .._errors import unknown
+from .checks import Check
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+    from .._progress import Progress
+
+PRESET_NAMES = ("quick", "full")
+
+
+@runtime_checkable
+class Experiment(Protocol):
+    """What the module of an experiment holds; its docstring is the source's statement in our words.
+
+    - `Config`: frozen dataclass of plain values (numbers, strings, tuples of them).
+    - `PRESETS`: a `Config` for "quick" (seconds) and for "full" (as the source).
+    - `run(config, progress)`: measures; labelled arrays of numbers or text, with a unit or a symbol each.
+    - `plot(data)`: draws what `run` measured, and measures nothing.
+    - `checks(data)`: compares what `run` measured with the source.
+    """
+
+    __file__: str
+    Config: type
+    PRESETS: Mapping[str, Any]
+
+    def run(self, config: Any, progress: "Progress") -> "xarray.Dataset": ...
+
+    def plot(self, data: "xarray.Dataset") -> "Figure": ...
+
+    def checks(self, data: "xarray.Dataset") -> list[Check]: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An experiment's id, its title, what it reproduces, and the statement it tests in one sentence."""
+
+    id: str
+    title: str
+    source: str
+    statement: str
+
+    @property
+    def module(self) -> str:
+        """Name of the module of this folder that holds the experiment."""
+        return self.id.replace("-", "_")
+
+
+_ENTRIES = (
+    Entry(
+        "paper-figure-1",
+        "Momentum against the rescaled gradient flow",
+        "Kovachki & Stuart (2021), Figure 1 and Theorem 2",
+        "Heavy ball and Nesterov follow the gradient flow of the effective learning rate h/(1-λ).",
+    ),
+    Entry(
+        "paper-figure-2",
+        "Order of the rescaled gradient flow",
+        "Kovachki & Stuart (2021), Figure 2 and Theorem 2",
+        "The distance of heavy ball and Nesterov to the rescaled gradient flow (8) is of order 1 in h.",
+    ),
+    Entry(
+        "paper-figure-3",
+        "Momentum against the momentum ODE",
+        "Kovachki & Stuart (2021), Figure 3 and Theorem 3",
+        "Heavy ball and Nesterov follow the second-order ODE (11), oscillations included.",
+    ),
+    Entry(
+        "paper-figure-4",
+        "Order of the momentum ODE",
+        "Kovachki & Stuart (2021), Figure 4 and Theorem 3",
+        "The distance of heavy ball and Nesterov to the momentum ODE (11) is of order 1 in h.",
+    ),
+    Entry(
+        "paper-theorem-6",
+        "The modified loss of the invariant manifold",
+        "Kovachki & Stuart (2021), Theorem 6 and eq. (19)-(21)",
+        "On the manifold momentum follows the gradient flow of Φ + ½hc|∇Φ|² to order 2, "
+        "with c = λ̄(λ̄-a-½), not with the printed sign.",
+    ),
+    Entry(
+        "slides-flat-minima",
+        "Momentum ends at flatter minima",
+        "Ghosh et al. (ICLR 2023), two-parameter example",
+        "At a fixed effective learning rate the final sharpness of E = ½(y-w₁w₂x)² falls with λ.",
+    ),
+)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every experiment, in the order in which the report shows them."""
+    return _ENTRIES
+
+
+def find(id: str) -> Entry:
+    """The experiment of an id; an unknown one raises `ValueError` with the nearest."""
+    table = {entry.id: entry for entry in _ENTRIES}
+    if id not in table:
+        raise unknown("experiment", id, table)
+    return table[id]
+
+
+def select(ids: Sequence[str]) -> tuple[Entry, ...]:
+    """The experiments of some ids, each once; of no id, or of "all", every one."""
+    named = tuple(find(id) for id in dict.fromkeys(ids) if id != "all")
+    return _ENTRIES if not ids or "all" in ids else named
+
+
+def load(entry: Entry) -> Experiment:
+    """The module of an experiment, imported now."""
+    return cast(Experiment, importlib.import_module(f".{entry.module}", __package__))

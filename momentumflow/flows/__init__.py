@@ -1,0 +1,1 @@
+"""Continuous time: one model per file, one `solve`."""

@@ -1,0 +1,68 @@
+"""What every continuous model is: a field, an initial state, and claims that one test measures."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .. import _validate
+from .._types import Loss, Params, VectorField
+from ..methods.linear_memory import AbstractLinearMemory
+from ..methods.manifold import Start
+from ..methods.momentum import MomentumMethod
+
+ModelState = tuple[Params, ...]
+ModelField = Callable[[Float[Array, ""], ModelState], ModelState]
+
+EVERYWHERE = "t >= 0"
+AFTER_LAYER = "t >= t0"
+
+
+class Claim(NamedTuple):
+    """sup |u(t_n) - u_n| = O(h^order) over the region, for a method started as `start` says."""
+
+    order: float
+    start: str
+    region: str = EVERYWHERE
+
+
+class AbstractFlow(eqx.Module):
+    """A continuous model $\\dot x = F(t, x)$ of a method, $x = (u,)$ or $(u, \\dot u)$."""
+
+    stiff: ClassVar[bool] = False
+    """Whether an initial layer of width O(h) calls for an implicit solver in small dimension."""
+
+    @property
+    @abstractmethod
+    def claims(self) -> tuple[Claim, ...]:
+        """How closely the model follows its method; measured by tests/test_claims.py."""
+
+    @abstractmethod
+    def field(self, loss: Loss | VectorField) -> ModelField:
+        """F(t, x)."""
+
+    @abstractmethod
+    def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
+        """x(0) for a method that starts at `params` as `start` says."""
+
+
+def velocity_or_none(start: Start, params: Params, model: str) -> Params | None:
+    """The velocity tree of a start, for models that know no method; None at rest."""
+    if isinstance(start, str) and start == "rest":
+        return None
+    if isinstance(start, str):
+        raise ValueError(
+            f"{model} knows no method, so its start must be 'rest' or a velocity tree, got {start!r}"
+        )
+    _validate.same_shapes("the start velocity", start, params, "params")
+    return start
+
+
+def require_family(method: AbstractLinearMemory, model: str) -> None:
+    if not isinstance(method, MomentumMethod):
+        raise TypeError(
+            f"{model} is stated for the family (7) with fixed momentum, got {type(method).__name__}: "
+            "use heavy_ball, nesterov or momentum_method"
+        )

@@ -1,0 +1,68 @@
+"""The first-order limits: gradient flow (2) and rescaled gradient flow (8)."""
+
+from .. import _tree
+from .._types import Loss, Params, VectorField, descent_field
+from ..methods.linear_memory import AbstractLinearMemory
+from ..methods.manifold import Start, slow_response
+from ._model import AbstractFlow, Claim, ModelField, ModelState
+
+
+class GradientFlow(AbstractFlow):
+    r"""Gradient flow, the limit of gradient descent:
+
+    $$\dot u = f(u), \qquad f = -\nabla\Phi, \qquad u(0) = u_0.$$
+
+    Claim: gradient descent stays within $O(h)$. Kovachki & Stuart (2021), eq. (2).
+
+    !!! example
+
+        >>> import jax.numpy as jnp, momentumflow as mf
+        >>> flow = mf.solve(mf.GradientFlow(), lambda u: jnp.sum(u**2) / 2, jnp.ones(1), jnp.array([0.0, 1.0]))
+        >>> bool(abs(flow.params[-1, 0] - jnp.exp(-1)) < 1e-9)
+        True
+    """
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return (Claim(1, "rest"),)
+
+    def field(self, loss: Loss | VectorField) -> ModelField:
+        force = descent_field(loss)
+        return lambda t, state: (force(state[0]),)
+
+    def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
+        return (params,)
+
+
+class RescaledGradientFlow(AbstractFlow):
+    r"""Rescaled gradient flow, the limit of momentum methods for $h \to 0$:
+
+    $$\dot u = \bar\lambda f(u), \qquad \bar\lambda = 1/(1-\lambda), \qquad u(0) = u_0.$$
+
+    For a general linear-memory method $\bar\lambda$ is the drift of its slow manifold per unit time.
+    Claim: $O(h)$ for any look-ahead. Kovachki & Stuart (2021), eq. (8), Theorem 2.
+
+    **Arguments:** `method`, with fixed momentum. **Raises:** `ValueError` where momentum varies.
+
+    !!! example
+
+        >>> import jax.numpy as jnp, momentumflow as mf
+        >>> model = mf.RescaledGradientFlow(mf.heavy_ball(0.01, 0.9))
+        >>> flow = mf.solve(model, lambda u: jnp.sum(u**2) / 2, jnp.ones(1), jnp.array([0.0, 0.1]))
+        >>> bool(abs(flow.params[-1, 0] - jnp.exp(-1)) < 1e-9)
+        True
+    """
+
+    method: AbstractLinearMemory
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return (Claim(1, "rest"), Claim(1, "manifold"))
+
+    def field(self, loss: Loss | VectorField) -> ModelField:
+        force = descent_field(loss)
+        rate = slow_response(self.method).drift / self.method.time_step
+        return lambda t, state: (_tree.linear((rate,), (force(state[0]),)),)
+
+    def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
+        return (params,)

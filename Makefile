@@ -27,7 +27,7 @@ format: $(VENV)/.developer
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.developer
-	$(BIN)/python -m benchmarks
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 constraints:
 	rm -rf $(VENV)-constraints

@@ -39,6 +39,7 @@ _PUBLIC = {
     "problems.piecewise_quadratic": ("PiecewiseQuadratic",),
     "problems.cosine": ("Cosine",),
     "problems.networks": ("Autoencoder",),
+    "flows.model": ("AbstractFlow", "Claim"),
     "flows.gradient": ("GradientFlow", "RescaledGradientFlow"),
     "flows.momentum": ("MomentumODE",),
     "flows.slow": ("SlowFlow",),

@@ -119,14 +119,14 @@ def log2_axis(ax: Axes, values: ArrayLike, which: str = "x", most: int = 7) -> N
 
 
 def reference_slope(
-    ax: Axes, x: ArrayLike, y: ArrayLike, order: ArrayLike, label: str | None = None
+    ax: Axes, x: ArrayLike, y: ArrayLike, order: int | float, label: str | None = None
 ) -> None:
     """The line y (x/x₀)^order in log-log axes, x₀ the largest x, with its order written beside it."""
     x = np.sort(np.asarray(x, float))
     ax.plot(x, y * (x / x[-1]) ** order, color=_GREY, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
     third = x[0] ** (2 / 3) * x[-1] ** (1 / 3)
     ax.annotate(
-        f"slope {float(order):g}" if label is None else label,
+        f"slope {order:g}" if label is None else label,
         (third, y * (third / x[-1]) ** order),
         xytext=(4, -2),
         textcoords="offset points",

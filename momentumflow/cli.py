@@ -32,10 +32,11 @@ def main() -> None:
     app(prog_name="momentumflow")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"momentumflow {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -100,6 +101,42 @@ def reproduce(
         print_outcomes(outcomes)
         typer.echo(f"Page: {out / 'index.html'}")
     raise typer.Exit(0 if held else 1)
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        str, typer.Option(metavar="mnist|digits", help="The digits need no download.")
+    ] = "digits",
+    data: Data = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the images, in file order.")] = 10,
+    learning_rate: Annotated[float, typer.Option(metavar="h", help="Of every method.")] = 0.125,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="GF, HB, NAG, Wilson, HB-mu, NAG-mu; repeatable, none is all."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images a step; the data set has its own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights, the same for every method.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train an autoencoder with momentum methods, side by side.
+
+    Exit status: 0 (a run that diverges is a result), 2 for bad input, 130 when interrupted.
+    """
+    with _plain_errors():
+        from . import _progress, training
+
+        images = training.load(dataset, data)
+        with _progress.bar() as progress:
+            result = training.run_methods(images, epochs, learning_rate, method, batch_size, seed, progress)
+    if as_json:
+        _print_json(training.to_dict(result))
+        return
+    from rich.console import Console
+
+    Console().print(training.table(result))
 
 
 def _print_json(value: Any) -> None:

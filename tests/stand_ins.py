@@ -52,8 +52,8 @@ def experiment(entry: Entry, folder: Path) -> types.ModuleType:
     return module
 
 
-@pytest.fixture
-def stand_ins(monkeypatch, tmp_path):
+@pytest.fixture(name="stand_ins")
+def stand_ins_fixture(monkeypatch, tmp_path):
     """The registry holds FIRST and SECOND only; returns their modules by id."""
     folder = tmp_path / "code"
     folder.mkdir()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import momentumflow as mf
-from momentumflow.flows._model import AFTER_LAYER, EVERYWHERE, Claim
+from momentumflow.flows.model import AFTER_LAYER, EVERYWHERE, Claim
 
 START = {"w": jnp.array([1.2, -0.7]), "b": jnp.array(0.4)}
 LAM, MU, FINAL = 0.5, 0.5, 2.0

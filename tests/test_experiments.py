@@ -15,7 +15,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from stand_ins import FIRST, SECOND, stand_ins  # noqa: F401
+from stand_ins import FIRST, SECOND, stand_ins_fixture  # noqa: F401
 
 import momentumflow.experiments as experiments
 from momentumflow import _plot
@@ -150,7 +150,7 @@ def files(folder):
 RESULT = sorted(f"{FIRST.id}/{name}" for name in (DATA, PNG, SVG, RECORD))
 
 
-def test_a_result_is_data_figures_checks_and_a_page(stand_ins, out):  # noqa: F811
+def test_a_result_is_data_figures_checks_and_a_page(stand_ins, out):
     (outcome,) = reproduce([FIRST.id], out=out)
     assert outcome.held
     assert files(out) == sorted(["index.html", FIRST.id, *RESULT])
@@ -161,7 +161,7 @@ def test_a_result_is_data_figures_checks_and_a_page(stand_ins, out):  # noqa: F8
     assert (kept.preset, kept.config, kept.seed) == ("quick", {"n": 3}, None)
 
 
-def test_a_second_run_keeps_what_is_current(stand_ins, out):  # noqa: F811
+def test_a_second_run_keeps_what_is_current(stand_ins, out):
     first, second = reproduce(out=out), reproduce(out=out)
     assert [outcome.reused for outcome in first] == [False, False]
     assert [outcome.reused for outcome in second] == [True, True]
@@ -170,7 +170,7 @@ def test_a_second_run_keeps_what_is_current(stand_ins, out):  # noqa: F811
     assert not reproduce([FIRST.id], out=out, force=True)[0].reused
 
 
-def test_a_full_result_serves_for_quick_but_not_the_other_way(stand_ins, out):  # noqa: F811
+def test_a_full_result_serves_for_quick_but_not_the_other_way(stand_ins, out):
     reproduce([FIRST.id, SECOND.id], preset="full", out=out)
     assert reproduce([FIRST.id], out=out)[0].record.preset == "full"
     reproduce([SECOND.id], out=out, force=True)
@@ -203,7 +203,7 @@ def edit(path, **changes):
         (lambda home: edit(home / RECORD, code_sha256=""), "the code it stands on has changed"),
     ],
 )
-def test_what_is_not_whole_and_current_is_made_anew_with_a_note(stand_ins, out, spoil, note):  # noqa: F811
+def test_what_is_not_whole_and_current_is_made_anew_with_a_note(stand_ins, out, spoil, note):
     reproduce([FIRST.id], out=out)
     spoil(out / FIRST.id)
     (outcome,) = reproduce([FIRST.id], out=out)
@@ -213,7 +213,7 @@ def test_what_is_not_whole_and_current_is_made_anew_with_a_note(stand_ins, out, 
     assert reproduce([FIRST.id], out=out)[0].reused
 
 
-def test_a_change_of_its_module_makes_a_result_stale(stand_ins, out):  # noqa: F811
+def test_a_change_of_its_module_makes_a_result_stale(stand_ins, out):
     reproduce(out=out)
     Path(stand_ins[FIRST.id].__file__).write_text("# other code\n")
     assert [outcome.reused for outcome in reproduce(out=out)] == [False, True]
@@ -223,7 +223,7 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_keeps_the_finished_ones_and_nothing_else(stand_ins, out):  # noqa: F811
+def test_an_interrupted_run_keeps_the_finished_ones_and_nothing_else(stand_ins, out):
     stand_ins[SECOND.id].run = interrupt
     with pytest.raises(Interrupted) as stop:
         reproduce(out=out)
@@ -234,7 +234,7 @@ def test_an_interrupted_run_keeps_the_finished_ones_and_nothing_else(stand_ins, 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 @pytest.mark.parametrize("older", [False, True])
-def test_an_interrupted_save_is_never_believed(stand_ins, out, monkeypatch, at, older):  # noqa: F811
+def test_an_interrupted_save_is_never_believed(stand_ins, out, monkeypatch, at, older):
     if older:
         reproduce([FIRST.id], preset="full", out=out)
     replace, calls = os.replace, []
@@ -255,7 +255,7 @@ def test_an_interrupted_save_is_never_believed(stand_ins, out, monkeypatch, at, 
     assert reproduce([FIRST.id], out=out, force=True)[0].held
 
 
-def test_an_interrupted_drawing_leaves_the_older_result_alone(stand_ins, out, monkeypatch):  # noqa: F811
+def test_an_interrupted_drawing_leaves_the_older_result_alone(stand_ins, out, monkeypatch):
     before = reproduce([FIRST.id], out=out)[0].record
     with monkeypatch.context() as patch:
         patch.setattr(Figure, "savefig", interrupt)
@@ -265,7 +265,7 @@ def test_an_interrupted_drawing_leaves_the_older_result_alone(stand_ins, out, mo
     assert Store(out).record(FIRST.id) == before
 
 
-def test_an_experiment_that_fails_is_an_outcome(stand_ins, out):  # noqa: F811
+def test_an_experiment_that_fails_is_an_outcome(stand_ins, out):
     def run(config, progress):
         raise RuntimeError("no such luck")
 
@@ -282,7 +282,7 @@ def test_an_experiment_that_fails_is_an_outcome(stand_ins, out):  # noqa: F811
     assert files(out / FIRST.id) == sorted([DATA, PNG, SVG, RECORD])
 
 
-def test_a_failed_check_is_a_result_that_does_not_hold(stand_ins, out):  # noqa: F811
+def test_a_failed_check_is_a_result_that_does_not_hold(stand_ins, out):
     stand_ins[FIRST.id].checks = lambda data: [check(5.0), check(1.0)]
     assert not reproduce([FIRST.id], out=out)[0].held
     assert not reproduce([FIRST.id], out=out)[0].held  # kept, and still failed
@@ -290,7 +290,7 @@ def test_a_failed_check_is_a_result_that_does_not_hold(stand_ins, out):  # noqa:
     assert not reproduce([SECOND.id], out=out)[0].held  # nothing was checked
 
 
-def test_where_nothing_can_be_written_no_work_starts(stand_ins, tmp_path, monkeypatch):  # noqa: F811
+def test_where_nothing_can_be_written_no_work_starts(stand_ins, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="the output folder's parent must exist, got"):
         reproduce(out=tmp_path / "missing" / "results")
     (tmp_path / "file").write_text("")
@@ -308,7 +308,7 @@ def test_where_nothing_can_be_written_no_work_starts(stand_ins, tmp_path, monkey
     assert not stand_ins[FIRST.id].ran
 
 
-def test_bad_arguments_are_refused_before_work(stand_ins, out, tmp_path):  # noqa: F811
+def test_bad_arguments_are_refused_before_work(stand_ins, out, tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'fast'"):
         reproduce(preset="fast", out=out)
     with pytest.raises(ValueError, match="the data folder must exist"):
@@ -316,7 +316,7 @@ def test_bad_arguments_are_refused_before_work(stand_ins, out, tmp_path):  # noq
     assert not out.exists()
 
 
-def test_a_run_sees_float64_and_the_data_folder_and_leaves_both_as_they_were(stand_ins, out, monkeypatch):  # noqa: F811
+def test_a_run_sees_float64_and_the_data_folder_and_leaves_both_as_they_were(stand_ins, out, monkeypatch):
     seen, run = {}, stand_ins[FIRST.id].run
 
     def look(config, progress):
@@ -335,7 +335,7 @@ def test_a_run_sees_float64_and_the_data_folder_and_leaves_both_as_they_were(sta
     assert DATA_VARIABLE not in os.environ
 
 
-def test_progress_names_the_experiment_and_its_place(stand_ins, out):  # noqa: F811
+def test_progress_names_the_experiment_and_its_place(stand_ins, out):
     class Listener:
         def __init__(self):
             self.said = []
@@ -349,7 +349,7 @@ def test_progress_names_the_experiment_and_its_place(stand_ins, out):  # noqa: F
     assert listener.said[-1] == (1, 1, "stand-in-two (2 of 2)")
 
 
-def test_the_page_shows_every_result_needs_nothing_else_and_escapes(stand_ins, out):  # noqa: F811
+def test_the_page_shows_every_result_needs_nothing_else_and_escapes(stand_ins, out):
     stand_ins[SECOND.id].checks = lambda data: [check(5.0, refutes=True), check(math.inf)]
     reproduce([FIRST.id], out=out)
     reproduce([SECOND.id], out=out)
@@ -365,7 +365,7 @@ def test_the_page_shows_every_result_needs_nothing_else_and_escapes(stand_ins, o
         assert words in text
 
 
-def test_the_page_leaves_out_what_is_damaged(stand_ins, out):  # noqa: F811
+def test_the_page_leaves_out_what_is_damaged(stand_ins, out):
     reproduce(out=out)
     damage(out / SECOND.id / SVG)
     page.write(Store(out), {})
@@ -435,7 +435,7 @@ def test_axes_of_powers_of_two_and_slopes():
     assert y[-1] == 0.5
 
 
-def test_a_figure_is_the_same_file_twice(stand_ins, out, tmp_path):  # noqa: F811
+def test_a_figure_is_the_same_file_twice(stand_ins, out, tmp_path):
     reproduce([FIRST.id], out=out)
     shutil.copy(out / FIRST.id / SVG, tmp_path / "first.svg")
     reproduce([FIRST.id], out=out, force=True)

@@ -130,10 +130,17 @@ def test_what_is_said_to_be_sharp_is_attained(problem, radius, factors):
     points = (lengths[:, None, None] * directions(problem.dimension)).reshape(-1, problem.dimension)
     found = derivatives(problem, points)
     reached = np.array([*found[:, :3].max(0), found[:, 3].min(), found[:, 4].max()])
-    for value, bound, factor in zip(reached, stated(problem, radius), factors, strict=True):
+    constants = stated(problem, radius)
+    assert np.all(np.array([1, 1, 1, -1, 1]) * (constants - reached) >= -1e-12 * (1 + abs(reached)))
+    for value, bound, factor in zip(reached, constants, factors, strict=True):
         if factor is not None:
             assert abs(bound) <= factor * abs(value) * (1 + 1e-3) + 1e-12
             assert bound * value >= 0
+
+
+def test_the_columns_of_the_basis_are_the_eigenvectors():
+    hessian = jax.hessian(mf.Quadratic([-3.0, 2.0], ROTATION))(jnp.zeros(2))
+    assert np.allclose(hessian @ jnp.array(ROTATION), jnp.array(ROTATION) * jnp.array([-3.0, 2.0]))
 
 
 def test_the_curvature_of_the_piecewise_quadratic_jumps():

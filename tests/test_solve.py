@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import expm
 
 import momentumflow as mf
-from momentumflow.flows._quintic import QuinticHermite, StiffSolver, _weights
+from momentumflow.flows.quintic import QuinticHermite, StiffSolver, _weights
 
 LAM = 0.9
 

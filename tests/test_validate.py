@@ -105,7 +105,7 @@ def test_any_learning_rate_that_is_not_positive(h):
 @pytest.mark.parametrize("value", [1, 1.0, -0.1, 1.5, NAN, INFINITY, np.array([0.5, 1.0])], ids=repr)
 @pytest.mark.parametrize("name", MOMENTUM)
 def test_momentum(name, value):
-    requirement, got = "momentum must be in [0, 1)", f"got {np.asarray(value)}: "
+    requirement, got = "momentum must be in [0, 1)", f"got {np.asarray(value, float)}: "
     raises(ValueError, lambda: MOMENTUM[name](value), requirement, got, "0.9 is the usual choice")
 
 

@@ -4,7 +4,7 @@ from .. import _tree
 from .._types import Loss, Params, VectorField, descent_field
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, slow_response
-from ._model import AbstractFlow, Claim, ModelField, ModelState
+from .model import AbstractFlow, Claim, ModelField, ModelState
 
 
 class GradientFlow(AbstractFlow):

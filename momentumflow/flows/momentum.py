@@ -12,7 +12,7 @@ from .._types import Loss, Params, VectorField, descent_field
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, start_velocity
 from ..methods.momentum import MomentumMethod
-from ._model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
+from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
 
 _NAMED = ("slow", "taylor", "printed", "zero")
 

@@ -9,7 +9,7 @@ from .. import _tree
 from .._types import Loss, Params, VectorField, descent_field
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, slow_response, start_velocity
-from ._model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
+from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
 
 
 class SlowFlow(AbstractFlow):

@@ -9,8 +9,8 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, SOLVER_FAILED, STEP_LIMIT, Loss, Params, Trajectory, VectorField
 from ..methods.manifold import Start, is_rule
-from ._model import AbstractFlow
-from ._quintic import StiffSolver
+from .model import AbstractFlow
+from .quintic import StiffSolver
 
 LARGEST_IMPLICIT = 64
 """States up to this size may get an implicit solver, which forms a dense Jacobian."""

@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
 from ..methods.manifold import Start
-from ._model import AbstractFlow, Claim, ModelField, ModelState, velocity_or_none
+from .model import AbstractFlow, Claim, ModelField, ModelState, velocity_or_none
 
 
 class StronglyConvexODE(AbstractFlow):

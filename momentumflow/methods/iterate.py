@@ -10,6 +10,8 @@ from .._types import COMPLETED, NON_FINITE, Field, Loss, Params, Trajectory, Vec
 from .linear_memory import AbstractLinearMemory, State
 from .manifold import Start, is_rule, start_state, start_velocity
 
+Carry = tuple[State, Int[Array, ""], Int[Array, ""]]
+
 
 def iterate(
     method: AbstractLinearMemory,
@@ -53,7 +55,7 @@ def iterate(
 
 
 def _check_method(method: AbstractLinearMemory) -> None:
-    A, b, c = method.memory(0)
+    A, b, c, _ = method.memory(0)
     shapes = {jnp.shape(x) for x in (*(x for row in A for x in row), *b, *c, method.time_step)}
     if shapes != {()}:
         raise ValueError(
@@ -95,8 +97,9 @@ def _iterate(
         carry = jax.lax.scan(advance, carry, None, length=stride)[0]
         return carry, carry[0][:2]
 
-    carry = (state, jnp.zeros((), int), first_failure(state, 0, jnp.array(-1)))
-    (_, _, diverged_at), saved = jax.lax.scan(save, carry, None, length=saves)
+    carry = (state, jnp.zeros((), int), _tree.is_finite(state).astype(int))
+    (_, _, finite), saved = jax.lax.scan(save, carry, None, length=saves)
+    diverged_at = jnp.where(finite > stride * saves, -1, finite)
     numbers = stride * jnp.arange(1, saves + 1)
     if keep_first:
         saved = jax.tree.map(lambda x0, x: jnp.concatenate([x0[None], x]), state[:2], saved)
@@ -107,16 +110,14 @@ def _iterate(
 
 
 def stepper(method: AbstractLinearMemory, field: Field):
-    """Body of a scan over (state, n, diverged_at)."""
+    """Body of a scan over (state, n, number of finite states).
 
-    def advance(carry: tuple[State, Array, Array], _: None) -> tuple[tuple[State, Array, Array], None]:
-        state, n, diverged_at = carry
+    As u⁺ = u + ..., a state that is not finite is followed by none that is: their number is the first such n.
+    """
+
+    def advance(carry: Carry, _: None) -> tuple[Carry, None]:
+        state, n, finite = carry
         state = method.step(field, state, n)
-        return (state, n + 1, first_failure(state, n + 1, diverged_at)), None
+        return (state, n + 1, finite + _tree.is_finite(state)), None
 
     return advance
-
-
-def first_failure(state: State, n: int | Int[Array, ""], diverged_at: Int[Array, ""]) -> Int[Array, ""]:
-    """n if the state is the first that is not finite, else what was known before."""
-    return jnp.where((diverged_at < 0) & ~_tree.is_finite(state), n, diverged_at)

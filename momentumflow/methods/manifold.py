@@ -38,8 +38,7 @@ def slow_response(method: AbstractLinearMemory) -> SlowResponse:
             f"{type(method).__name__} has momentum that varies with n and so no fixed invariant "
             "manifold: start it from rest or from a given velocity"
         )
-    memory = method.memory(0)
-    A, b, c = jnp.asarray(memory.A, float), jnp.asarray(memory.b, float), jnp.asarray(memory.c, float)
+    A, b, c = (jnp.asarray(part, float) for part in method.memory(0)[:3])
     push, kept = A[0, 1:], jnp.eye(len(b) - 1) - A[1:, 1:]
     response = jnp.linalg.solve(kept, b[1:])
     drift = push @ response + b[0]

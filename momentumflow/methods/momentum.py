@@ -16,7 +16,7 @@ def family(
     h, dt, lam, a = learning_rate, time_step, momentum, lookahead
     query = 0 if isinstance(a, int) and a == 0 else dt * a
     push = 1 if dt is h else h / dt
-    return Memory(A=((1, dt * lam), (0, lam)), b=(h, push), c=(1, query))
+    return Memory(A=((1, dt * lam), (0, lam)), b=(h, push), c=(1, query), stride=dt)
 
 
 class MomentumMethod(AbstractLinearMemory):

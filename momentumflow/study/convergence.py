@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .. import _tree, _validate
 from .._types import COMPLETED, Loss, Params, VectorField, descent_field
-from ..flows._model import AbstractFlow
+from ..flows.model import AbstractFlow
 from ..flows.solve import default_tolerance, integrate, solver_status
 from ..methods.iterate import stepper
 from ..methods.linear_memory import AbstractLinearMemory
@@ -123,7 +123,9 @@ def _sup_error(
         t = jnp.minimum(jnp.asarray(n * method.time_step, end.dtype), end)
         gap = _tree.norm(jax.tree.map(jnp.subtract, solution.evaluate(t)[0], u))
         inside = (n <= last) & (t >= begin)
-        return jnp.where(inside, jnp.where(jnp.isnan(gap), jnp.inf, gap), 0), jnp.where(n <= last, _tree.norm(u), 0)
+        return jnp.where(inside, jnp.where(jnp.isnan(gap), jnp.inf, gap), 0), jnp.where(
+            n <= last, _tree.norm(u), 0
+        )
 
     def one(carry, _):
         return advance(carry, None)[0], (carry[1], carry[0][0])

@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Where a CPU wheel of PyTorch is to be had, `constraints` pins this version of it.
 TORCH ?= 2.13.0
 
+.NOTPARALLEL:
 .PHONY: reproduce test test-all lint format bench constraints clean
 
 reproduce: $(VENV)/.user

@@ -1,6 +1,6 @@
 """A thousand methods (h, λ, a) at once on a loss of two params, against a Python loop over compiled single runs.
 
-    python benchmarks/ensemble.py
+python benchmarks/ensemble.py
 """
 
 import equinox as eqx
@@ -23,7 +23,9 @@ def loss(u: jax.Array) -> jax.Array:
 def constants() -> jax.Array:
     """Learning rates, momenta and look-aheads, shape (3, METHODS)."""
     uniform = np.random.default_rng(0).uniform
-    return jnp.stack([jnp.asarray(uniform(low, high, METHODS)) for low, high in ((0.01, 0.1), (0, 0.9), (0, 1))])
+    return jnp.stack(
+        [jnp.asarray(uniform(low, high, METHODS)) for low, high in ((0.01, 0.1), (0, 0.9), (0, 1))]
+    )
 
 
 def run(h: jax.Array, lam: jax.Array, a: jax.Array) -> jax.Array:

@@ -70,6 +70,7 @@ MODEL_STYLE = {
     "momentum ODE (11)": Style("#cc79a7", "-"),
     "higher-order ODE (13)": Style("#b09000", (0, (5, 1, 1, 1))),
     "slow flow (20)": Style("#332288", "-."),
+    "(19) as printed": Style("#661100", "-"),
     "inertial flow": Style("#117733", "-"),
     "phase flow": Style("#cc6677", (0, (3, 1, 1, 1, 1, 1))),
     "principal flow": Style("#44aa99", (0, (6, 2))),
@@ -77,7 +78,8 @@ MODEL_STYLE = {
     "Su–Boyd–Candès ODE": Style("#8c564b", "-"),
 }
 
-# A sequence for a parameter that grows (λ, h, κ): viridis, cut before its pale end.
+# A sequence for a parameter that grows (λ, h, κ): plasma, cut before its pale end; it has no green, the
+# colour of the rescaled gradient flow that such figures are drawn against.
 _SEQUENCE_END = 0.85
 _GREY = "#555555"
 
@@ -91,7 +93,7 @@ def of(name: str) -> Style:
 
 def sequence(n: int) -> list[Any]:
     """n colours, dark to light, for the n values of a parameter."""
-    return [mpl.colormaps["viridis"](x) for x in np.linspace(0, _SEQUENCE_END, n)]
+    return [mpl.colormaps["plasma"](x) for x in np.linspace(0, _SEQUENCE_END, n)]
 
 
 @contextmanager

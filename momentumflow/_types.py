@@ -67,6 +67,13 @@ class Trajectory(eqx.Module):
     - `status`: code of `outcome`.
 
     A trajectory of an ensemble (`eqx.filter_vmap`) has further leading axes in every field.
+
+    !!! example
+
+        >>> import jax.numpy as jnp, momentumflow as mf
+        >>> run = mf.iterate(mf.gradient_descent(10.0), lambda u: jnp.sum(u**4), jnp.ones(1), steps=20)
+        >>> run.times.shape, run.outcome
+        ((21,), 'not finite from step 6')
     """
 
     times: Float[Array, "*batch times"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import momentumflow as mf
@@ -98,22 +100,30 @@ def order_checks(
 
 
 def plot(data: xr.Dataset, models: Mapping[str, str], expected: Mapping[str, float], floors: bool) -> Figure:
-    """Δ(h) for each model of a row, a panel each, over the whole ladder; `models` maps keys to titles."""
+    """Δ(h) over the whole ladder, a panel for each model; `models` maps keys to titles."""
+    columns = min(len(models), 3)
+    rows = -(-len(models) // columns)
     with _plot.style():
-        figure = _plot.figure(8.0, 2.9 if len(models) == 1 else 5.4)
-        columns = min(len(models), 3)
-        axes = np.atleast_1d(figure.subplots(-(-len(models) // columns), columns, squeeze=False)).ravel()
-        for ax in axes[len(models) :]:
-            ax.set_axis_off()
+        figure = _plot.figure(8.0, 3.2 if rows == 1 else 5.2)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (model, title) in zip(axes, models.items(), strict=False):
             _panel(ax, data, model, expected[model], floors)
             ax.set_title(title)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        handles = sorted(axes[0].get_legend_handles_labels()[0], key=_by_condition_number)
+        if len(models) < len(axes):
+            axes[-1].set_axis_off()
+            axes[-1].legend(handles=handles, loc="center", ncols=1)
+        else:
+            figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
-def _panel(ax, data: xr.Dataset, model: str, expected: float, floors: bool) -> None:
+def _by_condition_number(handle: Artist) -> float:
+    """A legend fills its columns first: sorted by κ, each row is a method."""
+    return float(str(handle.get_label()).split("=")[1])
+
+
+def _panel(ax: Axes, data: xr.Dataset, model: str, expected: float, floors: bool) -> None:
     lines = ("-", "--", ":")
     for name in data["optimizer"].values:
         style = _plot.of(str(name))
@@ -121,14 +131,11 @@ def _panel(ax, data: xr.Dataset, model: str, expected: float, floors: bool) -> N
             ladder = study(data, model, name, kappa)
             above = ladder.errors > (ladder.floors if floors else 0)
             orders = np.where(above[:-1] & above[1:], ladder.orders, np.nan)
-            label = f"{name}, κ = {kappa:g}"
-            ax.plot(
-                ladder.learning_rates[:-1],
-                orders,
-                **style.line(linestyle=line, markersize=3.5, linewidth=1.1),
-                label=label,
-            )
+            look = style.line(linestyle=line, markersize=3.5, linewidth=1.1)
+            ax.plot(ladder.learning_rates[:-1], orders, **look, label=f"{name}, κ = {kappa:g}")
     ax.axhspan(expected - 0.1, expected + 0.1, color="#dddddd", zorder=0, lw=0)
     _plot.log2_axis(ax, data["h"].values, most=5)
     ax.invert_xaxis()
     ax.set(xlabel="$h$", ylabel=r"$\Delta(h)$")
+    if floors and expected == 1:
+        ax.set_ylim(0.3, 1.7)

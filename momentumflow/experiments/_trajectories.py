@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import momentumflow as mf
 
@@ -96,8 +97,10 @@ def plot(data: xr.Dataset, model: str, one_curve: bool) -> Figure:
             for ax, kappa in zip(row, data["kappa"].values, strict=True):
                 _panel(ax, data.sel(optimizer=name, kappa=kappa), model, colors, one_curve)
                 ax.set_title(f"{name}, κ = {kappa:g}")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        handles, _ = axes[0, 0].get_legend_handles_labels()
+        line = _plot.of(model).line(**({} if one_curve else {"color": "0.35"}))
+        handles.append(Line2D([], [], **line, label=model))
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
@@ -110,12 +113,12 @@ def _panel(ax: Axes, data: xr.Dataset, model: str, colors: list, one_curve: bool
         iterates, curve = here["iterates"].values, here["curve"].values
         x = here["iteration"].values * h if against_time else iterates[:, 0]
         label = f"$h=2^{{{int(np.log2(h))}}}$"
-        ax.plot(x, iterates[:, 1], "o", color=color, ms=3, alpha=0.85, label=label, zorder=3)
+        ax.plot(x, iterates[:, 1], "o", color=color, ms=2.5, label=label, zorder=3)
         if one_curve and h != data["h"].values[0]:
             continue
         x = data["time"].values if against_time else curve[:, 0]
-        line = style.line(linewidth=1.6) if one_curve else style.line(color=color, linewidth=1.1)
-        ax.plot(x, curve[:, 1], **line, label=model if h == data["h"].values[0] else None, zorder=2)
+        changes = {"linewidth": 2} if one_curve else {"color": color, "linewidth": 1.1}
+        ax.plot(x, curve[:, 1], **style.line(**changes), zorder=4 if one_curve else 2)
     if against_time:
         ax.set(xlabel="$t = nh$", ylabel="$u_1 = u_2$")
     else:

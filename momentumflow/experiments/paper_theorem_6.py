@@ -36,7 +36,7 @@ PRESETS = {"quick": Config(), "full": Config(finest=13, final_time=2.0)}
 _LOSSES = ("log-cosh", "double well")
 _MODELS = {
     "right": ("slow flow (20)", r"$c=\bar\lambda(\bar\lambda-a-\frac{1}{2})$"),
-    "printed": ("momentum ODE (11)", r"(19) as printed, $+\frac{1}{2}$"),
+    "printed": ("(19) as printed", r"(19) as printed, $+\frac{1}{2}$"),
     "none": ("rescaled gradient flow (8)", "$c=0$, (8)"),
 }
 _FLOWS = {
@@ -138,7 +138,10 @@ def plot(data: xr.Dataset) -> Figure:
                 _plot.reference_slope(ax, h, 0.45 * finest * (h.max() / h.min()) ** order, order)
             ax.set_yscale("log")
             _plot.log2_axis(ax, h)
-            ax.set(title=f"{name}, {loss}, λ = {data.attrs['momentum']:g}", xlabel="$h$")
+            ax.set_title(f"{name}, {loss}, λ = {data.attrs['momentum']:g}")
+        for ax in axes[2:]:
+            ax.set_xlabel("$h$")
+        for ax in axes[::2]:
             ax.set_ylabel(r"$\max_n|u_n-u(t_n)|$")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)

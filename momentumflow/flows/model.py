@@ -21,7 +21,14 @@ AFTER_LAYER = "t >= t0"
 
 
 class Claim(NamedTuple):
-    """sup |u(t_n) - u_n| = O(h^order) over the region, for a method started as `start` says."""
+    """sup |u(t_n) - u_n| = O(h^order) over the region, for a method started as `start` says.
+
+    `region` is "t >= 0", or "t >= t0" for every fixed t0 > 0: outside the initial layer.
+
+        >>> import momentumflow as mf
+        >>> mf.SlowFlow(mf.heavy_ball(0.1, 0.5)).claims[0]
+        Claim(order=2, start='manifold', region='t >= 0')
+    """
 
     order: float
     start: str
@@ -29,7 +36,12 @@ class Claim(NamedTuple):
 
 
 class AbstractFlow(eqx.Module):
-    """A continuous model $\\dot x = F(t, x)$ of a method, $x = (u,)$ or $(u, \\dot u)$."""
+    r"""A continuous model $\dot x = F(t, x)$ of a method, $x = (u,)$ or $(u, \dot u)$.
+
+    >>> import momentumflow as mf
+    >>> isinstance(mf.GradientFlow(), mf.AbstractFlow)
+    True
+    """
 
     stiff: ClassVar[bool] = False
     """Whether an initial layer of width O(h) calls for an implicit solver in small dimension."""

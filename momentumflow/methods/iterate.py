@@ -97,9 +97,9 @@ def _iterate(
         carry = jax.lax.scan(advance, carry, None, length=stride)[0]
         return carry, carry[0][:2]
 
-    carry = (state, jnp.zeros((), int), _tree.is_finite(state).astype(int))
-    (_, _, finite), saved = jax.lax.scan(save, carry, None, length=saves)
-    diverged_at = jnp.where(finite > stride * saves, -1, finite)
+    carry = (state, jnp.zeros((), int), jnp.ones((), int))
+    (last, steps, finite), saved = jax.lax.scan(save, carry, None, length=saves)
+    diverged_at = _first_failure(state, last, steps, finite)
     numbers = stride * jnp.arange(1, saves + 1)
     if keep_first:
         saved = jax.tree.map(lambda x0, x: jnp.concatenate([x0[None], x]), state[:2], saved)
@@ -110,14 +110,24 @@ def _iterate(
 
 
 def stepper(method: AbstractLinearMemory, field: Field):
-    """Body of a scan over (state, n, number of finite states).
-
-    As u⁺ = u + ..., a state that is not finite is followed by none that is: their number is the first such n.
-    """
+    """Body of a scan over (state, n, number of finite params among u_0, ..., u_n)."""
 
     def advance(carry: Carry, _: None) -> tuple[Carry, None]:
         state, n, finite = carry
         state = method.step(field, state, n)
-        return (state, n + 1, finite + _tree.is_finite(state)), None
+        return (state, n + 1, finite + _tree.is_finite(state[0])), None
 
     return advance
+
+
+def _first_failure(
+    start: State, last: State, steps: Int[Array, ""], finite: Int[Array, ""]
+) -> Int[Array, ""]:
+    """First n whose state is not finite, else -1.
+
+    As u⁺ = u + ..., params that are not finite stay so, and their memory makes them so: a count of finite
+    params is enough within the loop, and costs one pass over them.
+    """
+    completed = (finite > steps) & _tree.is_finite(last)
+    failure = jnp.where(completed, -1, jnp.minimum(finite, steps))
+    return jnp.where(_tree.is_finite(start), failure, 0)

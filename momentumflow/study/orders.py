@@ -25,6 +25,14 @@ class ConvergenceStudy(eqx.Module):
     - `label`: words for a legend.
 
     $\Delta_i = \log(e_i/e_{i+1})/\log(h_i/h_{i+1})$ are the `orders`, Kovachki & Stuart (2021), §2.3.
+
+    !!! example
+
+        >>> import numpy as np, momentumflow as mf
+        >>> h = 2.0 ** -np.arange(4, 9)
+        >>> study = mf.ConvergenceStudy(h, errors=3 * h**2, floors=np.full(5, 1e-9))
+        >>> round(study.order, 6), set(study.regimes)
+        (2.0, {'asymptotic'})
     """
 
     learning_rates: Float[np.ndarray, " L"]
@@ -90,11 +98,27 @@ class ConvergenceStudy(eqx.Module):
         return "\n".join(rows)
 
     def plot(self, ax: "Axes | None" = None, **style: Any) -> "Axes":
-        """Log-log plot of the errors with reference slopes; points that mean nothing are hollow.
+        """Errors against h, log-log: filled where asymptotic, hollow elsewhere, with a reference slope.
 
         **Arguments:** `ax`: matplotlib axes, by default new ones; `style`: as for `Axes.plot`.
         **Returns:** the axes.
         """
-        from .plots import plot_convergence
+        from .. import _plot
 
-        return plot_convergence(self, ax, **style)
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots(layout="constrained")[1]
+        style = {"marker": "o", "label": self.label or None, **style}
+        (line,) = ax.plot(self.learning_rates, self.errors, fillstyle="none", **style)
+        settled = np.array([regime == ASYMPTOTIC for regime in self.regimes])
+        h, errors = self.learning_rates[settled], self.errors[settled]
+        ax.plot(h, errors, linestyle="none", marker=style["marker"], color=line.get_color())
+        ax.set_yscale("log")
+        _plot.log2_axis(ax, self.learning_rates)
+        if settled.any():
+            order = round(2 * self.order) / 2
+            _plot.reference_slope(ax, h, 0.5 * errors[-1] * (h[0] / h[-1]) ** order, order)
+        ax.set_xlabel("learning rate $h$")
+        ax.set_ylabel(r"$\max_n |u_n - u(t_n)|$")
+        return ax

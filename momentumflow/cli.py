@@ -1,6 +1,8 @@
 """The command line. Each command calls one function; what it needs is imported when it runs."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,15 @@ Data = Annotated[
 
 def main() -> None:
     """The command `momentumflow`."""
-    app(prog_name="momentumflow")
+    try:
+        app(prog_name="momentumflow")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            # XLA cannot stop what it has begun, and an ordinary exit under it ends in a segmentation fault.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _version(wanted: bool) -> bool:

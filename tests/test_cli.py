@@ -132,6 +132,16 @@ def test_an_interrupted_reproduce_says_what_is_kept(stand_ins, tmp_path):
     assert said(result).endswith(": nothing was finished")
 
 
+@pytest.mark.parametrize(("status", "said"), [(130, "flushed"), (1, "flushedteardown")])
+def test_an_interrupted_process_leaves_at_once(status, said):
+    script = (
+        "import atexit\nfrom momentumflow import cli\natexit.register(lambda: print('teardown', end=''))\n"
+        f"def stop(**_): print('flushed', end=''); raise SystemExit({status})\ncli.app = stop\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, said)
+
+
 def test_train_shows_a_table_or_json():
     arguments = ["train", "--epochs", 1, "--method", "HB", "--batch-size", 300, "--seed", 3]
     result = call(*arguments)

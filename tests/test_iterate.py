@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import momentumflow as mf
+from momentumflow import _tree
 
 STEPS = 12
 U0 = jnp.asarray(textbook.START)
@@ -168,14 +169,18 @@ def test_no_retrace_for_another_start_velocity_or_the_same_rule():
 # --- transformations --------------------------------------------------------------------------------------
 
 
-@EVERY
+@KINDS
 def test_jit_of_abstract_constants_is_the_same_run(name):
     def end(h, u):
         return run(CONSTRUCTORS[name](h), params=u).params
 
     close(jax.jit(end)(0.1, U0), end(0.1, U0))
-    jax.make_jaxpr(end)(-1.0, U0)  # an abstract value is never judged
-    assert jax.eval_shape(end, 0.1, U0).shape == (STEPS + 1, 2)
+
+
+@EVERY
+def test_an_abstract_value_is_never_judged(name):
+    program = jax.make_jaxpr(lambda h, u: run(CONSTRUCTORS[name](h), params=u).params)(-1.0, U0)
+    assert program.out_avals[0].shape == (STEPS + 1, 2)
 
 
 @pytest.mark.parametrize("start", ["manifold", "tree", "rule"])
@@ -254,7 +259,7 @@ def test_gradient_with_respect_to_the_learning_rate(name):
 # --- dtypes and trees -------------------------------------------------------------------------------------
 
 
-@EVERY
+@KINDS
 def test_float32_params_stay_float32_in_a_float64_session(name):
     method = CONSTRUCTORS[name](0.1)
     trajectory = run(method, params=U0.astype("float32"))
@@ -374,6 +379,33 @@ def test_overflow_at_the_start():
     assert run(mf.heavy_ball(1.0, 0.5), quartic, huge, start="manifold").outcome == "not finite from step 0"
     assert run(start=jnp.array([jnp.inf, 0.0])).diverged_at == 0
     assert jax.jit(lambda u: run(params=u).diverged_at)(U0 * jnp.nan) == 0  # abstract params pass the check
+
+
+@pytest.mark.parametrize("name", ["gradient descent", "nesterov", "wilson"])
+def test_a_start_velocity_that_is_not_finite_is_a_failure_at_0(name):
+    """Also for gradient descent, which forgets it at the first step."""
+    assert run(CONSTRUCTORS[name](0.1), start=jnp.array([jnp.inf, 0.0])).diverged_at == 0
+
+
+def test_a_velocity_that_overflows_in_the_last_step():
+    """Wilson's velocity is kicked after the params have moved: (36)."""
+    method = mf.wilson_splitting(0.1, 1.0)
+    steep = mf.VectorField(lambda u: jnp.where(u > 1, jnp.inf, 1.0))
+    alone = run(method, steep, jnp.array([0.999]))
+    assert jnp.isfinite(alone.params[alone.diverged_at - 1 :][:1]).all()
+    last = run(method, steep, jnp.array([0.999]), steps=int(jnp.isfinite(alone.velocity[:, 0]).sum()))
+    assert last.diverged_at == len(last.times) - 1
+    assert jnp.isfinite(last.params).all()
+    assert not jnp.isfinite(last.velocity[-1]).all()
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_is_finite(dtype, bad):
+    largest = jnp.finfo(dtype).max
+    tree = {"a": jnp.array([largest, -largest, 0.0], dtype), "b": (jnp.ones(()), jnp.zeros((0, 2)))}
+    assert jax.jit(_tree.is_finite)(tree)
+    assert not jax.jit(_tree.is_finite)({**tree, "c": jnp.array([1.0, bad], dtype)})
 
 
 def test_divergence_in_one_leaf_and_in_one_member():

@@ -121,8 +121,7 @@ def test_the_two_exponents_differ():
 
 
 def matrices_of(method):
-    memory = method.memory(0)
-    A, b, c = (np.array(part, float) for part in memory)
+    A, b, c = (np.array(part, float) for part in method.memory(0)[:3])
     return A, b, c, float(method.time_step)
 
 
@@ -138,6 +137,16 @@ def test_linear_memory_by_its_matrix_equals_the_special_classes(h, lam, a, mu):
         close(general.params, same.params)
         close(general.velocity, same.velocity)
         close(general.times, same.times)
+
+
+@pytest.mark.parametrize(
+    "method", [mf.nesterov(0.1, 0.7), mf.nesterov_strongly_convex(0.1, 1.0), mf.nesterov_sequence(0.1)]
+)
+def test_the_stride_repeats_the_first_row(method):
+    """u⁺ = u + Δt v⁺ is A_0 = e_0 + Δt A_1, b_0 = Δt b_1."""
+    A, b, _, stride = method.memory(3)
+    close(np.array(A[0], float), np.eye(2)[0] + stride * np.array(A[1], float))
+    close(b[0], stride * b[1])
 
 
 def test_linear_memory_of_one_row_is_gradient_descent():

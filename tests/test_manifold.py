@@ -1,5 +1,8 @@
 """The slow response of a method: closed forms of the source, exact eigenvalues, and measured orders."""
 
+from collections.abc import Callable
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,25 @@ from hypothesis import strategies as st
 
 import momentumflow as mf
 from momentumflow.methods.manifold import slow_response
+
+
+class Weak(eqx.Module):
+    """A field times a number that is an array, so that other numbers need no other program."""
+
+    strength: jax.Array
+    field: Callable = eqx.field(static=True)
+
+    def __call__(self, u):
+        return self.strength * self.field(u)
+
+
+def identity(u):
+    return u
+
+
+def descent(u):
+    return -jax.grad(textbook.loss)(u)
+
 
 LEARNING_RATES = st.floats(1e-3, 1.0)
 MOMENTA = st.floats(0.0, 0.95)
@@ -78,8 +100,8 @@ def slopes(errors):
 def test_slow_eigenvalue_and_eigenvector_on_a_linear_field(name):
     """f = K u: the step is the matrix A + K b cᵀ, whose eigenpair near 1 needs no theory of manifolds."""
     method = METHODS[name]
-    slow, memory = slow_response(method), method.memory(0)
-    A, b, c = (np.array(part, float) for part in memory)
+    slow = slow_response(method)
+    A, b, c = (np.array(part, float) for part in method.memory(0)[:3])
     drift_errors, memory_errors = [], []
     for K in -0.05 * 2.0 ** -np.arange(5):
         values, vectors = np.linalg.eig(A + K * np.outer(b, c))
@@ -113,6 +135,23 @@ def test_drift_and_memory_under_a_constant_force(name):
     np.testing.assert_allclose(trajectory.params[-1] - U0, (400 * slow.drift + still) * force, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["nesterov", "wilson", "three rows"])
+def test_the_manifold_start_is_the_slow_mode_to_second_order(name):
+    """On f = K u the run goes like ρⁿ u_0: O(K³) off from the manifold, in all rows; O(K) off from rest."""
+    method = METHODS[name]
+    A, b, c = (np.array(part, float) for part in method.memory(0)[:3])
+    errors = {"manifold": [], "rest": []}
+    for K in -0.05 * 2.0 ** -np.arange(4):
+        values = np.linalg.eigvals(A + K * np.outer(b, c))
+        slow = values[np.argmin(abs(values - 1))].real
+        for start, found in errors.items():
+            linear = mf.VectorField(Weak(jnp.array(K), identity))
+            end = mf.iterate(method, linear, U0, 20, start=start, save_every=None).params[0]
+            found.append(np.abs(end - slow**20 * textbook.START).max())
+    np.testing.assert_allclose(slopes(np.array(errors["manifold"]))[-1], 3, atol=0.1)
+    np.testing.assert_allclose(slopes(np.array(errors["rest"]))[-1], 1, atol=0.1)
+
+
 FAMILY = {
     "heavy ball": lambda h: mf.heavy_ball(h, 0.5),
     "nesterov": lambda h: mf.nesterov(h, 0.5),
@@ -122,9 +161,7 @@ FAMILY = {
 
 def flipped(method, u):
     """The manifold velocity with the sign of its correction flipped: the negative control."""
-    field = lambda x: -jax.grad(textbook.loss)(x)  # noqa: E731
-    force = field(u)
-    return 2 * slow_response(method).memory[0] * force - mf.manifold_velocity(method, textbook.loss, u)
+    return 2 * slow_response(method).memory[0] * descent(u) - mf.manifold_velocity(method, textbook.loss, u)
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -145,7 +182,7 @@ def test_iterates_settle_on_the_manifold_to_second_order_in_the_force(name):
     """Methods of fixed h on a weak loss εΦ: v - manifold velocity = O(ε³), O(ε²) with the sign flipped."""
     method, right, wrong = METHODS[name], [], []
     for power in (5, 6, 7):
-        weak = mf.VectorField(lambda u, strength=2.0**-power: -strength * jax.grad(textbook.loss)(u))
+        weak = mf.VectorField(Weak(jnp.array(2.0**-power), descent))
         end = mf.iterate(method, weak, U0, 2 ** (power + 1), save_every=None)
         u, v = end.params[0], end.velocity[0]
         predicted = mf.manifold_velocity(method, weak, u)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpy.typing import DTypeLike
 
 from .. import _validate
 from .._types import Params

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from numpy.typing import DTypeLike
+from jax.typing import DTypeLike
 
 from .. import _progress
 from ..problems.networks import Autoencoder

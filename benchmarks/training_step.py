@@ -1,6 +1,6 @@
 """Training steps of the paper's autoencoder against `torch.optim.SGD`, side by side in one process.
 
-    python benchmarks/training_step.py
+    python -m benchmarks.training_step
 
 Heavy ball, the same initial params and batches, PyTorch on two threads. The second row is the time that the matrix
 products of the steps would take at the rate of one plain XLA product of 2048 x 2048 float32 matrices, so that its
@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from benchmarks._bench import compare, report
 
 import momentumflow as mf
+from benchmarks._bench import compare, report
 from momentumflow.problems.networks import MNIST_SIZES
 from momentumflow.training.loop import run_epoch
 

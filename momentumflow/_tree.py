@@ -42,7 +42,7 @@ def norm(tree: PyTree) -> Float[Array, ""]:
 def is_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every entry of every leaf is finite."""
     # 0 x is 0 for finite x only; XLA sums it at no cost within a step, unlike a logical reduction
-    return sum(jnp.sum(0 * x) for x in jax.tree.leaves(tree)) == 0
+    return jnp.asarray(sum(jnp.sum(0 * x) for x in jax.tree.leaves(tree)) == 0)
 
 
 def size(tree: PyTree) -> int:

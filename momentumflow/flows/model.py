@@ -72,9 +72,15 @@ def velocity_or_none(start: Start, params: Params, model: str) -> Params | None:
     return start
 
 
-def require_family(method: AbstractLinearMemory, model: str) -> None:
-    if not isinstance(method, MomentumMethod):
-        raise TypeError(
-            f"{model} is stated for the family (7) with fixed momentum, got {type(method).__name__}: "
-            "use heavy_ball, nesterov or momentum_method"
-        )
+def family_only(model: str) -> Callable[[AbstractLinearMemory], MomentumMethod]:
+    """Converter of a field: the method itself if it is of the family (7), else an error."""
+
+    def convert(method: AbstractLinearMemory) -> MomentumMethod:
+        if not isinstance(method, MomentumMethod):
+            raise TypeError(
+                f"{model} is stated for the family (7) with fixed momentum, got {type(method).__name__}: "
+                "use heavy_ball, nesterov or momentum_method"
+            )
+        return method
+
+    return convert

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +10,9 @@ from jaxtyping import ArrayLike, PyTree
 
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
-from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, start_velocity
 from ..methods.momentum import MomentumMethod
-from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
+from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only
 
 _NAMED = ("slow", "taylor", "printed", "zero")
 
@@ -49,12 +49,11 @@ class MomentumODE(AbstractFlow):
         True
     """
 
-    method: AbstractLinearMemory  # checked to be a MomentumMethod
+    method: MomentumMethod = eqx.field(converter=family_only("MomentumODE"))
     initial_velocity: str | PyTree = "slow"
     stiff: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
-        require_family(self.method, "MomentumODE")
         _validate.positive(
             "the inertia (1 + λ - 2a(1-λ))/2", self.method.inertia, "use a smaller lookahead or more momentum"
         )

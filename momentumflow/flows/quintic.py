@@ -48,7 +48,7 @@ def _weights(s: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
 class StiffSolver(diffrax.Kvaerno5):
     """Kvaerno5 (ESDIRK, L-stable, order 5) with the quintic interpolant, for small dimension."""
 
-    interpolation_cls: ClassVar[Callable[..., QuinticHermite]] = QuinticHermite
+    interpolation_cls: ClassVar[Callable[..., QuinticHermite]] = QuinticHermite  # type: ignore[assignment]
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: PyTree, args: Any, *rest: Any) -> Any:
         y1, error, _, state, result = super().step(terms, t0, t1, y0, args, *rest)

@@ -9,7 +9,9 @@ from .. import _tree
 from .._types import Loss, Params, VectorField, descent_field
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, slow_response, start_velocity
-from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, require_family
+from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only
+
+_PRINTED_FOR = family_only("SlowFlow(printed=True)")
 
 
 class SlowFlow(AbstractFlow):
@@ -54,7 +56,7 @@ class SlowFlow(AbstractFlow):
         if isinstance(self.order, bool) or self.order not in (1, 2):
             raise ValueError(f"order must be 1 or 2 in this version, got {self.order!r}")
         if self.printed:
-            require_family(self.method, "SlowFlow(printed=True)")
+            _PRINTED_FOR(self.method)
             if self.order != 2:
                 raise ValueError(f"(19) is printed for order 2, got order {self.order}: drop printed=True")
 
@@ -83,9 +85,9 @@ class SlowFlow(AbstractFlow):
         # flow = log of the step map: the step's own f'f less half the square of its drift
         correction = slow.drift_correction - slow.drift**2 / 2
         if self.printed:
-            amplification = self.method.amplification
-            c = amplification * (amplification - self.method.lookahead + 0.5)
-            correction = -(self.method.time_step**2) * amplification * c
+            method = _PRINTED_FOR(self.method)
+            c = method.amplification * (method.amplification - method.lookahead + 0.5)
+            correction = jnp.asarray(-(method.time_step**2) * method.amplification * c)
         return slow.drift / self.method.time_step, correction / self.method.time_step
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:

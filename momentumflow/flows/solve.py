@@ -1,5 +1,7 @@
 """Solve a model: diffrax, tolerances far below the model's own error, failure an outcome."""
 
+from typing import cast
+
 import diffrax
 import equinox as eqx
 import jax
@@ -9,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, SOLVER_FAILED, STEP_LIMIT, Loss, Params, Trajectory, VectorField
 from ..methods.manifold import Start, is_rule
-from .model import AbstractFlow
+from .model import AbstractFlow, ModelState
 from .quintic import StiffSolver
 
 LARGEST_IMPLICIT = 64
@@ -91,10 +93,11 @@ def _solve(
 ) -> Trajectory:
     saveat = diffrax.SaveAt(ts=times)
     solution = integrate(flow, loss, params, start, times[-1], saveat, solver, tolerance, max_steps)
-    finite = jax.vmap(_tree.is_finite)(solution.ys)
+    states = cast(ModelState, solution.ys)
+    finite = jax.vmap(_tree.is_finite)(states)
     diverged_at = jnp.where(finite.all(), -1, jnp.argmin(finite))
-    velocity = solution.ys[1] if len(solution.ys) > 1 else None
-    return Trajectory(times, solution.ys[0], velocity, diverged_at, solver_status(solution, finite.all()))
+    velocity = states[1] if len(states) > 1 else None
+    return Trajectory(times, states[0], velocity, diverged_at, solver_status(solution, finite.all()))
 
 
 def integrate(
@@ -115,7 +118,7 @@ def integrate(
     # a step below the spacing of floating-point numbers ends the solve: the solution blows up there
     smallest = 4 * float(jnp.finfo(_tree.dtype(params)).eps) * final_time
     return diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: field(t, y)),
+        diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y)),
         solver or (StiffSolver() if implicit else diffrax.Tsit5()),
         t0=jnp.zeros_like(final_time),
         t1=final_time,

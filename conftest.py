@@ -9,6 +9,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
 import hypothesis
 import jax
 import matplotlib
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
 
 matplotlib.use("agg")
 jax.config.update("jax_enable_x64", True)
@@ -26,3 +28,5 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("suite")
+
+pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], patterns=["*.md"]).pytest()

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarks._bench import compare, report
 
 import momentumflow as mf
+from benchmarks._bench import compare, report
 
 METHODS, STEPS = 1_000, 1_000
 START = (1.0, -0.5)

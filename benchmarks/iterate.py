@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from benchmarks._bench import compare, report
 
 import momentumflow as mf
+from benchmarks._bench import compare, report
 
 STEPS, SHORT = 1_000_000, 20_000
 LEARNING_RATE, MOMENTUM = 1e-6, 0.9

@@ -7,11 +7,17 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ._errors import unknown
+
+# Tol's "bright", for what has no colour of its own below.
+_CYCLE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 
 # Text as paths: an SVG that asks for a font looks different on every machine.
 _RC: dict[Any, Any] = {
@@ -24,6 +30,7 @@ _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
     "font.size": 10,
+    "axes.prop_cycle": cycler(color=_CYCLE),
     "axes.titlesize": 10,
     "axes.labelsize": 10,
     "xtick.labelsize": 9,
@@ -106,6 +113,27 @@ def style() -> Iterator[None]:
 def figure(width: float = 7.0, height: float = 3.2) -> Figure:
     """An empty figure, in inches, outside pyplot: no backend is chosen and nothing stays open."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def axes(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new pyplot figure, which a notebook shows."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def rasterise_dense(figure: Figure, most: int = 2000) -> None:
+    """Draws what has more than `most` markers or cells as pixels: a vector file would be slow to open."""
+    for artist in figure.findobj(lambda a: isinstance(a, Line2D | PathCollection | QuadMesh)):
+        artist.set_rasterized(bool(artist.get_rasterized() or _marks(artist) > most))
+
+
+def _marks(artist: Any) -> int:
+    if isinstance(artist, Line2D):
+        return 0 if artist.get_marker() in ("", " ", "None", "none", None) else len(artist.get_xdata())
+    return len(artist.get_offsets()) if isinstance(artist, PathCollection) else artist.get_array().size
 
 
 def log2_axis(ax: Axes, values: ArrayLike, which: str = "x", most: int = 7) -> None:

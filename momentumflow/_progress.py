@@ -26,15 +26,17 @@ class Silent:
 
 
 class Bar:
-    """One line of a terminal: label, bar, parts, loss, time left."""
+    """One line of a terminal, from the first report on: label, bar, parts, loss, time left."""
 
     def __init__(self, display: "RichProgress") -> None:
         self._display = display
-        self._task = display.add_task("", total=None, loss="")
+        self._task = display.add_task("", total=None, loss="", visible=False)
 
     def update(self, done: int, total: int, loss: float = math.nan, label: str = "") -> None:
         text = "" if math.isnan(loss) else f"loss {loss:.4g}"
-        self._display.update(self._task, description=label, completed=done, total=total, loss=text)
+        self._display.update(
+            self._task, description=label, completed=done, total=total, loss=text, visible=True
+        )
 
 
 class Part:

@@ -146,6 +146,7 @@ def train(
         return
     from rich.console import Console
 
+    Console().print(training.table_of_losses(result))
     Console().print(training.table(result))
 
 

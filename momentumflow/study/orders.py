@@ -48,6 +48,12 @@ class ConvergenceStudy(eqx.Module):
         return np.where(np.isfinite(slopes), slopes, np.nan)
 
     @property
+    def resolved_orders(self) -> Float[np.ndarray, " slopes"]:
+        """The `orders` between errors above their floors; NaN for the others, shape (L-1,)."""
+        above = np.isfinite(self.errors) & (self.errors > self.floors)
+        return np.where(above[:-1] & above[1:], self.orders, np.nan)
+
+    @property
     def regimes(self) -> tuple[str, ...]:
         """For each h: 'diverged', 'rounding', 'asymptotic' (slopes steady to 0.1), or 'pre-asymptotic'."""
         failed = ~np.isfinite(self.errors)
@@ -86,9 +92,8 @@ class ConvergenceStudy(eqx.Module):
 
     def last_orders(self, count: int = 2) -> Float[np.ndarray, " count"]:
         """The finest local slopes above the rounding floor."""
-        above = (self.errors > self.floors) & np.isfinite(self.errors)
-        slopes = self.orders[above[:-1] & above[1:]]
-        return slopes[-count:]
+        slopes = self.resolved_orders
+        return slopes[~np.isnan(slopes)][-count:]
 
     def __str__(self) -> str:
         rows = [f"{'h':>12} {'error':>10} {'order':>6}  regime"]
@@ -97,26 +102,24 @@ class ConvergenceStudy(eqx.Module):
             rows.append(f"{h:12.4e} {e:10.3e} {order:6.2f}  {regime}")
         return "\n".join(rows)
 
-    def plot(self, ax: "Axes | None" = None, **style: Any) -> "Axes":
+    def plot(self, ax: "Axes | None" = None, reference: bool = True, **style: Any) -> "Axes":
         """Errors against h, log-log: filled where asymptotic, hollow elsewhere, with a reference slope.
 
-        **Arguments:** `ax`: matplotlib axes, by default new ones; `style`: as for `Axes.plot`.
-        **Returns:** the axes.
+        **Arguments:** `ax`: matplotlib axes, by default new ones; `reference`: draw the line of the order
+        found, to the nearest half; `style`: as for `Axes.plot`. **Returns:** the axes.
         """
         from .. import _plot
 
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots(layout="constrained")[1]
+        ax = _plot.axes(ax)
         style = {"marker": "o", "label": self.label or None, **style}
         (line,) = ax.plot(self.learning_rates, self.errors, fillstyle="none", **style)
         settled = np.array([regime == ASYMPTOTIC for regime in self.regimes])
         h, errors = self.learning_rates[settled], self.errors[settled]
-        ax.plot(h, errors, linestyle="none", marker=style["marker"], color=line.get_color())
+        filled = {"marker": line.get_marker(), "markersize": line.get_markersize(), "color": line.get_color()}
+        ax.plot(h, errors, linestyle="none", **filled)
         ax.set_yscale("log")
         _plot.log2_axis(ax, self.learning_rates)
-        if settled.any():
+        if reference and settled.any():
             order = round(2 * self.order) / 2
             _plot.reference_slope(ax, h, 0.5 * errors[-1] * (h[0] / h[-1]) ** order, order)
         ax.set_xlabel("learning rate $h$")

@@ -1,6 +1,6 @@
 """Networks trained with the methods: data sets, the training loop, the six methods of Figure 6."""
 
-from .comparison import Comparison, run_methods, table, to_dict
+from .comparison import Comparison, run_methods, table, table_of_losses, to_dict
 from .datasets import Dataset, load
 from .idx import read_idx
 from .loop import TrainingRun, evaluate, train
@@ -17,6 +17,7 @@ __all__ = [
     "run_methods",
     "six_methods",
     "table",
+    "table_of_losses",
     "to_dict",
     "train",
 ]

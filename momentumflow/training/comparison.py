@@ -130,6 +130,24 @@ def table(result: Comparison) -> "Table":
     return shown
 
 
+def table_of_losses(result: Comparison, most: int = 20) -> "Table":
+    """Mean loss over the batches of an epoch, an epoch a row (at most `most` of them, the last one always)."""
+    from rich.table import Table
+
+    shown = Table(
+        "epoch", title="mean training loss of each epoch, per pixel, where the gradients were taken"
+    )
+    for name in result.runs:
+        shown.add_column(name, justify="right")
+    step = -(-result.epochs // most)
+    for epoch in range(result.epochs, 0, -step)[::-1]:
+        losses = [
+            run.losses[epoch - 1] if epoch <= len(run.losses) else math.nan for run in result.runs.values()
+        ]
+        shown.add_row(str(epoch), *(f"{loss:.5g}" if math.isfinite(loss) else "n/a" for loss in losses))
+    return shown
+
+
 def to_dict(result: Comparison) -> dict[str, Any]:
     """The same as plain numbers and text, ready for JSON; `None` stands for what is not finite."""
     common = {key: value for key, value in vars(result).items() if key != "runs"}

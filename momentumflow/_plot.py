@@ -105,13 +105,24 @@ def sequence(n: int) -> list[Any]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The rc settings of the house, for drawing and for saving; matplotlib's own are left as they were."""
+    """The rc settings of the house, for drawing and for saving; matplotlib's own are left as they were.
+
+    >>> import matplotlib, momentumflow as mf
+    >>> with mf.plot.style():
+    ...     matplotlib.rcParams["axes.spines.top"]
+    False
+    """
     with mpl.rc_context(_RC):
         yield
 
 
-def figure(width: float = 7.0, height: float = 3.2) -> Figure:
-    """An empty figure, in inches, outside pyplot: no backend is chosen and nothing stays open."""
+def figure(width: int | float = 7.0, height: int | float = 3.2) -> Figure:
+    """An empty figure, in inches, outside pyplot: no backend is chosen and nothing stays open.
+
+    >>> import momentumflow as mf
+    >>> mf.plot.figure(4, 3).get_size_inches().tolist()
+    [4.0, 3.0]
+    """
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -71,19 +71,26 @@ CASES = [
 ]
 
 
-def assert_claim(flow, make, rates, claim):
-    """The last two slopes lie within 0.1 of the claimed order, and errors are above rounding."""
+def measure(flow, make, rates, claim):
     from_time = FINAL / 2 if claim.region == AFTER_LAYER else 0.0
-    study = mf.convergence_study(make, flow, loss, START, rates, FINAL, claim.start, from_time)
+    return mf.convergence_study(make, flow, loss, START, rates, FINAL, claim.start, from_time)
+
+
+def judge(study, order):
+    """The last two slopes above the rounding floor lie within 0.1 of the order."""
     slopes = study.last_orders(2)
     assert len(slopes) == 2, str(study)
-    assert np.all(np.abs(slopes - claim.order) <= 0.1), f"claimed {claim}\n{study}"
-    assert study.order == pytest.approx(claim.order, abs=0.1), str(study)
+    assert np.all(np.abs(slopes - order) <= 0.1), f"claimed {order}\n{study}"
+    assert study.order == pytest.approx(order, abs=0.1), str(study)
 
 
 @pytest.mark.parametrize(("flow", "make", "rates", "claim"), CASES)
 def test_every_claim_is_measured(flow, make, rates, claim):
-    assert_claim(flow, make, rates, claim)
+    study = measure(flow, make, rates, claim)
+    judge(study, claim.order)
+    for wrong in (claim.order - 0.5, claim.order + 0.5):
+        with pytest.raises(AssertionError):
+            judge(study, wrong)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,7 @@ def test_every_claim_is_measured(flow, make, rates, claim):
 def test_wrong_claims_fail(flow, make, rates, claim):
     """Negative controls: what the test above must be able to tell apart."""
     with pytest.raises(AssertionError):
-        assert_claim(flow, make, rates, claim)
+        judge(measure(flow, make, rates, claim), claim.order)
 
 
 def test_unlagged_slow_flow_from_rest_is_of_order_one():

@@ -1,6 +1,6 @@
 """The poster's ravine, E = ½wᵀAw with A = diag(3, 30): what its Figures 1, 3 and 4 share.
 
-m = 2, m̃u = 4, Δt = 0.5 and A are the poster's; the start is ours.
+m = 2, μ̃ = 4, Δt = 0.5 and A are the poster's; the start is ours.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ STYLES = {PLAIN: _plot.of("GD"), HEAVY: _plot.of("HB")}
 
 @dataclass(frozen=True)
 class Setting:
-    """The eigenvalues of A, mass m, friction m̃u, time step Δt, start w₀."""
+    """The eigenvalues of A, mass m, friction μ̃, time step Δt, start w₀."""
 
     curvatures: tuple[float, float] = (3.0, 30.0)
     mass: float = 2.0

@@ -107,19 +107,23 @@ def plot(data: xr.Dataset, model: str, one_curve: bool) -> Figure:
 def _panel(ax: Axes, data: xr.Dataset, model: str, colors: list, one_curve: bool) -> None:
     """For κ = 1 the two components are the same, so the time stands on the abscissa instead of u₁."""
     against_time = float(data["kappa"]) == 1
-    style = _plot.of(model)
+    shown = 1 if against_time else (0, 1)
     for h, color in zip(data["h"].values, colors, strict=True):
         here = data.sel(h=h)
-        iterates, curve = here["iterates"].values, here["curve"].values
-        x = here["iteration"].values * h if against_time else iterates[:, 0]
-        label = f"$h=2^{{{int(np.log2(h))}}}$"
-        ax.plot(x, iterates[:, 1], "o", color=color, ms=2.5, label=label, zorder=3)
+        iterates = _trajectory(here["iteration"].values * h, here["iterates"].values)
+        dots = {"marker": "o", "linestyle": "none", "color": color, "markersize": 2.5, "zorder": 3}
+        mf.plot.trajectories(iterates, ax, f"$h=2^{{{int(np.log2(h))}}}$", shown, **dots)
         if one_curve and h != data["h"].values[0]:
             continue
-        x = data["time"].values if against_time else curve[:, 0]
-        changes = {"linewidth": 2} if one_curve else {"color": color, "linewidth": 1.1}
-        ax.plot(x, curve[:, 1], **style.line(**changes), zorder=4 if one_curve else 2)
+        changes = (
+            {"linewidth": 2, "zorder": 4} if one_curve else {"color": color, "linewidth": 1.1, "zorder": 2}
+        )
+        curve = _trajectory(data["time"].values, here["curve"].values)
+        mf.plot.trajectories(curve, ax, "", shown, **mf.plot.look(model, **changes))
     if against_time:
         ax.set(xlabel="$t = nh$", ylabel="$u_1 = u_2$")
-    else:
-        ax.set(xlabel="$u_1$", ylabel="$u_2$")
+
+
+def _trajectory(times: np.ndarray, params: np.ndarray) -> mf.Trajectory:
+    """What was stored, as it came from `iterate` or `solve`."""
+    return mf.Trajectory(jnp.asarray(times), jnp.asarray(params), None, jnp.array(-1), jnp.array(0))

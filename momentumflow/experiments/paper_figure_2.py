@@ -32,4 +32,4 @@ def checks(data: xr.Dataset) -> list[Check]:
 def plot(data: xr.Dataset) -> Figure:
     """Δ(h) over the whole ladder."""
     title = "Order of HB and NAG to the rescaled gradient flow (8)"
-    return orders.plot(data, {_MODEL: title}, {_MODEL: 1.0}, floors=False)
+    return orders.plot(data, {_MODEL: title}, {_MODEL: 1.0})

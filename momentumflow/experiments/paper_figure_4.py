@@ -82,4 +82,4 @@ def _gain(data: xr.Dataset) -> Check:
 def plot(data: xr.Dataset) -> Figure:
     """Δ(h) over the whole ladder, a panel for each velocity."""
     expected = dict.fromkeys(_VELOCITIES, 1.0) | {_LATE: 2.0}
-    return orders.plot(data, _TITLES, expected, floors=True)
+    return orders.plot(data, _TITLES, expected, limits=(0.3, 1.7))

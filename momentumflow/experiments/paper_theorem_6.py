@@ -85,9 +85,9 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
     )
 
 
-def _study(data: xr.Dataset, model: str, loss: str, name: str) -> mf.ConvergenceStudy:
+def _study(data: xr.Dataset, model: str, loss: str, name: str, label: str = "") -> mf.ConvergenceStudy:
     cell = data.sel(model=model, loss=loss, optimizer=name)
-    return mf.ConvergenceStudy(cell["h"].values, cell["error"].values, cell["floor"].values)
+    return mf.ConvergenceStudy(cell["h"].values, cell["error"].values, cell["floor"].values, label)
 
 
 def checks(data: xr.Dataset) -> list[Check]:
@@ -125,24 +125,15 @@ def plot(data: xr.Dataset) -> Figure:
     """Errors against h, log-log, a panel for each loss and method."""
     with _plot.style():
         figure = _plot.figure(8.0, 5.6)
-        axes = figure.subplots(2, 2, sharex=True).ravel()
+        axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
         cells = [(loss, name) for loss in data["loss"].values for name in data["optimizer"].values]
         for ax, (loss, name) in zip(axes, cells, strict=True):
-            for model, (style, label) in _MODELS.items():
-                study = _study(data, model, loss, name)
-                line = _plot.of(style).line(marker="o", markersize=4, linewidth=1.2)
-                ax.plot(study.learning_rates, study.errors, **line, label=label)
-            h = data["h"].values
-            for model, order in (("right", 2), ("printed", 1)):
-                finest = _study(data, model, loss, name).errors[-1]
-                _plot.reference_slope(ax, h, 0.45 * finest * (h.max() / h.min()) ** order, order)
-            ax.set_yscale("log")
-            _plot.log2_axis(ax, h)
+            studies = {
+                style: _study(data, model, loss, name, label) for model, (style, label) in _MODELS.items()
+            }
+            mf.plot.convergence(studies, ax, markersize=4, linewidth=1.2)
             ax.set_title(f"{name}, {loss}, λ = {data.attrs['momentum']:g}")
-        for ax in axes[2:]:
-            ax.set_xlabel("$h$")
-        for ax in axes[::2]:
-            ax.set_ylabel(r"$\max_n|u_n-u(t_n)|$")
+            ax.label_outer()
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

@@ -133,8 +133,7 @@ def _draw_distance(ax: Axes, data: xr.Dataset) -> None:
     powers = {ravine.PLAIN: "{:.2f}^n", ravine.HEAVY: r"n\,{:.2f}^n"}  # of HB's double root
     for name, style in ravine.STYLES.items():
         curve = distance.sel(momentum=name).values
-        ax.plot(n, curve, **style.line(linestyle="-", lw=1, ms=4))
         power = powers[name].format(float(data["radius"].sel(momentum=name)))
-        place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "right", "color": style.color}
-        ax.annotate(rf"$\propto {power}$", (n[-1], curve[-1]), **place)
+        ax.plot(n, curve, **style.line(linestyle="-", lw=1, ms=4), label=rf"$\propto {power}$")
     ax.set(yscale="log", xlabel="iteration $n$", ylabel="$|w_n|$", title="Distance to the minimum")
+    ax.legend(loc="lower left")

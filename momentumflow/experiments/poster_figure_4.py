@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import momentumflow as mf
@@ -22,8 +21,14 @@ from ..linear import oscillator
 from . import _ravine as ravine
 from .checks import Check
 
-_PRINTED = "with momentum, E = wᵀAw"
+_PRINTED = "momentum, E = wᵀAw"
 _CASES = {ravine.PLAIN: (False, 1.0), ravine.HEAVY: (True, 1.0), _PRINTED: (True, 2.0)}
+_SYMBOLS = {"iterates": "w_n", "powers": "w_n", "factor": "p", "step": "εk", "radius": "max |λ|", "converges": "0 or 1"}
+_DIMS = dict.fromkeys(_SYMBOLS, ("component",)) | {
+    "iterates": ("iteration", "component"),
+    "powers": ("iteration", "component"),
+    "factor": (),
+}
 _STYLES = ravine.STYLES | {_PRINTED: _plot.of("(19) as printed")}
 
 
@@ -39,7 +44,7 @@ PRESETS = {"quick": Config(), "full": Config(steps=100)}
 
 def run(config: Config, progress: Progress) -> xr.Dataset:
     """Iterates of each case, the same by powers of the companion matrix, and what (12) says."""
-    columns: dict[str, list] = {name: [] for name in ("iterates", "powers", "factor", "step", "radius", "converges")}
+    columns: dict[str, list] = {name: [] for name in _DIMS}
     for done, (name, (heavy, scale)) in enumerate(_CASES.items()):
         progress.update(done, len(_CASES), label=name)
         method = mf.from_physical(config.mass if heavy else 0.0, config.friction, config.time_step)
@@ -52,12 +57,9 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
         columns["step"].append(step * curvatures)
         columns["radius"].append(np.abs(oscillator.discrete_roots(p, step, curvatures)).max(axis=0))
         columns["converges"].append(oscillator.converges(p, step, curvatures).astype(int))
-    dims = {"iterates": ("iteration", "component"), "factor": ()}
-    dims |= {"powers": dims["iterates"]} | dict.fromkeys(("step", "radius", "converges"), ("component",))
-    symbols = {"iterates": "w_n", "factor": "p", "step": "εk", "radius": "max |λ|"}
     return xr.Dataset(
         {
-            key: (("case", *dims[key]), np.array(rows), {"symbol": symbols.get(key, "")})
+            key: (("case", *_DIMS[key]), np.array(rows), {"symbol": _SYMBOLS[key]})
             for key, rows in columns.items()
         },
         {
@@ -67,3 +69,65 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
         },
         {"curvatures": config.curvatures, "time_step": config.time_step},
     )
+
+
+def checks(data: xr.Dataset) -> list[Check]:
+    """Iterates against matrix powers, radii against numpy's eigenvalues, and who converges."""
+    power = "powers of the companion matrix, poster on Qian (1999), eq. (11)"
+    rule = "poster on Qian (1999), under eq. (12): converges iff 0 < εk < 2 + 2p"
+    found = []
+    for name in data["case"].values:
+        case = data.sel(case=name)
+        gap = np.abs(case["iterates"] - case["powers"]).max() / np.abs(case["powers"]).max()
+        eigenvalues = np.linalg.eigvals([_companion(float(case["factor"]), x) for x in case["step"].values])
+        radius, factor = np.abs(eigenvalues).max(), _factor(case)
+        claimed = bool((case["step"] < 2 + 2 * case["factor"]).all())
+        relation = "at most" if claimed else "at least"
+        found += [
+            Check(f"{name}: max |w_n - Aⁿw_0| over max |w_n|", gap, 0.0, 1e-12, "within", power),
+            Check(f"{name}: spectral radius", case["radius"].max(), radius, 1e-12, "within", "numpy.linalg.eigvals"),
+            Check(f"{name}: library's verdict", case["converges"].min(), claimed, 0, "within", rule),
+            Check(f"{name}: mean factor per iteration", factor, 1.0, 0.0, relation, rule),
+        ]
+    printed = data["radius"].sel(case=_PRINTED).max()
+    poster = "poster on Qian (1999), Experiments: with E = wᵀAw as printed momentum converges"
+    half = "by hand: both pairs of roots are complex, of product p = ½"
+    return [
+        *found,
+        Check("E = ½wᵀAw: spectral radius", data["radius"].sel(case=ravine.HEAVY).max(), 0.5**0.5, 1e-12, "within", half),
+        Check("E = wᵀAw: spectral radius", printed, 1.0, 0.0, "at most", poster, refutes=True),
+        Check("E = wᵀAw: spectral radius", printed, 2.0, 1e-12, "within", "by hand: λ² + 2.25λ + 0.5 = 0 at k = 60"),
+    ]
+
+
+def _companion(momentum: float, step: float) -> np.ndarray:
+    return np.array([[0, 1], [-momentum, 1 + momentum - step]])
+
+
+def _factor(case: xr.Dataset) -> float:
+    """(|w_N|/|w_0|)^(1/N)."""
+    distance = np.linalg.norm(case["iterates"].values, axis=1)
+    return (distance[-1] / distance[0]) ** (1 / (len(distance) - 1))
+
+
+def plot(data: xr.Dataset) -> Figure:
+    """Left: the paths over ½wᵀAw, where they diverge the first steps. Right: distance to the minimum against n."""
+    with _plot.style():
+        figure = _plot.figure(8.0, 3.8)
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        ravine.draw_loss(left, data.attrs["curvatures"], (-1.1, 0.8), (-1.5, 1.5))
+        for name, style in _STYLES.items():
+            case = data.sel(case=name)
+            look = style.line(linestyle="-", marker=style.marker or "^", lw=1.1, ms=5)
+            shown = slice(None) if case["converges"].all() else slice(4)
+            left.plot(*case["iterates"].values[shown].T, **look)
+            distance = np.linalg.norm(case["iterates"].values, axis=1)
+            steepest = f"{float(case['step'].max()):g} {'<' if case['converges'].all() else '>'}"
+            label = rf"{name}, $\varepsilon k = {steepest} {2 + 2 * float(case['factor']):g}$"
+            right.plot(data["iteration"], distance, **look, label=label)
+        left.set_title(rf"Iterates (3), $\Delta t = {data.attrs['time_step']:g}$")
+        right.axhline(1, color="#999999", lw=0.8)
+        right.set(yscale="log", xlabel="iteration $n$", ylabel="$|w_n|$", title="Distance to the minimum")
+        right.set_ylim(1e-5, 1e5)
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
+    return figure

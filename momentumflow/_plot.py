@@ -143,8 +143,9 @@ def rasterise_dense(figure: Figure, most: int = 2000) -> None:
 
 def _marks(artist: Any) -> int:
     if isinstance(artist, Line2D):
-        return 0 if artist.get_marker() in ("", " ", "None", "none", None) else len(artist.get_xdata())
-    return len(artist.get_offsets()) if isinstance(artist, PathCollection) else artist.get_array().size
+        return 0 if artist.get_marker() in ("", " ", "None", "none", None) else np.size(artist.get_xdata())
+    marks = artist.get_offsets() if isinstance(artist, PathCollection) else np.ravel(artist.get_array())
+    return len(np.asarray(marks))
 
 
 def log2_axis(ax: Axes, values: ArrayLike, which: str = "x", most: int = 7) -> None:

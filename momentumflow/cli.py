@@ -3,14 +3,17 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from .experiments.runner import Outcome
 
 INTERRUPTED = 130
 
@@ -80,6 +83,9 @@ def reproduce(
     out: Out = Path("results"),
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Run what is up to date, too.")] = False,
+    only_report: Annotated[
+        bool, typer.Option("--only-report", help="Run nothing: the page anew from stored results.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run experiments: computed numbers beside published ones.
@@ -90,18 +96,13 @@ def reproduce(
         from .experiments.registry import select
 
         select(ids or ())  # an unknown id is reported before JAX is loaded
-        from . import _progress
-        from .experiments.runner import Interrupted
-        from .experiments.runner import reproduce as run
+        if only_report and force:
+            raise ValueError("--only-report runs nothing, so it cannot be given with --force: leave one out")
+        from .experiments import runner
         from .experiments.summary import print_outcomes
 
-        try:
-            with _progress.bar() as progress:
-                outcomes = run(ids or (), preset, out, data, force, progress)
-        except Interrupted as stop:
-            kept = ", ".join(outcome.entry.id for outcome in stop.outcomes) or "nothing was finished"
-            typer.echo(f"momentumflow: interrupted; kept in {out}: {kept}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        chosen = ids or ()
+        outcomes = runner.report(chosen, out) if only_report else _reproduce(chosen, preset, out, data, force)
     held = all(outcome.held for outcome in outcomes)
     if as_json:
         _print_json(
@@ -111,6 +112,59 @@ def reproduce(
         print_outcomes(outcomes)
         typer.echo(f"Page: {out / 'index.html'}")
     raise typer.Exit(0 if held else 1)
+
+
+def _reproduce(ids: Sequence[str], preset: str, out: Path, data: Path | None, force: bool) -> "list[Outcome]":
+    from . import _progress
+    from .experiments import runner
+
+    try:
+        with _progress.bar() as progress:
+            return runner.reproduce(ids, preset, out, data, force, progress)
+    except runner.Interrupted as stop:
+        kept = ", ".join(outcome.entry.id for outcome in stop.outcomes) or "nothing was finished"
+        typer.echo(f"momentumflow: interrupted; kept in {out}: {kept}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="From `list`.")],
+    out: Out = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Show an experiment: its statement, its parameters, and the checks of its last run.
+
+    Exit status: 0, or 2 for bad input.
+    """
+    with _plain_errors():
+        from .experiments.registry import find
+
+        entry = find(id)  # an unknown id is reported before JAX is loaded
+        from .experiments import show as showing
+        from .experiments.store import Store
+
+        if as_json:
+            _print_json(showing.to_dict(entry, Store(out)))
+        else:
+            showing.print_experiment(entry, Store(out))
+
+
+@app.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Say what this machine has and lacks: versions, devices, precision, data, commands.
+
+    Exit status: 0 if `reproduce` and `train` can run, 1 if not.
+    """
+    with _plain_errors():
+        from .experiments import doctor as doctoring
+
+        found = doctoring.examine(data)
+    if as_json:
+        _print_json(found)
+    else:
+        doctoring.print_findings(found)
+    raise typer.Exit(0 if found["ready"] else 1)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 from stand_ins import FIRST, SECOND, stand_ins_fixture  # noqa: F401
 from typer.testing import CliRunner
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 import momentumflow as mf
 from momentumflow import training
 from momentumflow.cli import app
-from momentumflow.experiments import registry
+from momentumflow.experiments import doctor, registry
+from momentumflow.training import datasets
 
 HEAVY = {"jax", "numpy", "scipy", "matplotlib", "torch", "xarray", "rich", "jinja2"}
 
@@ -25,7 +27,8 @@ def said(result):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["list", "--json"], ["reproduce", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["list"], ["list", "--json"], ["reproduce", "--help"], ["show", "--help"], ["--version"]],
 )
 def test_what_needs_no_numbers_loads_nothing_heavy(arguments):
     script = (
@@ -105,6 +108,10 @@ def test_an_experiment_that_cannot_be_made_makes_the_status_1(stand_ins, tmp_pat
         (["reproduce", "--preset", "fast"], "momentumflow: unknown preset 'fast': did you mean"),
         (["reproduce", "--out", "{}/a/b"], "momentumflow: the output folder's parent must exist, got"),
         (["reproduce", "--data", "{}/a"], "momentumflow: the data folder must exist, got"),
+        (
+            ["show", "stand-in-on"],
+            "momentumflow: unknown experiment 'stand-in-on': did you mean 'stand-in-one'?",
+        ),
         (["train", "--method", "HBB"], "momentumflow: unknown method 'HBB': did you mean 'HB'?"),
         (["train", "--dataset", "minst"], "momentumflow: unknown data set 'minst': did you mean 'mnist'?"),
         (["train", "--epochs", "0"], "momentumflow: epochs must be an integer >= 1, got 0"),
@@ -171,3 +178,102 @@ def test_the_help_of_train_names_the_methods_and_data_sets():
     text = " ".join(call("train", "--help").stdout.split())
     assert ", ".join(training.METHOD_NAMES) in text
     assert "mnist|digits" in text
+
+
+def test_only_report_makes_the_page_anew_or_says_what_to_run(stand_ins, tmp_path):
+    out = tmp_path / "out"
+    result = call("reproduce", "--only-report", "--out", out)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said(result) == (
+        f"momentumflow: a report needs whole results, found none in {out}: "
+        f"run `momentumflow reproduce all --out {out}` first"
+    )
+    assert not out.exists()
+    call("reproduce", "--out", out)
+    (out / "index.html").unlink()
+    result = call("reproduce", "--only-report", "--out", out)
+    assert result.exit_code == 0
+    assert "stored (quick" in result.stdout
+    assert (out / "index.html").is_file()
+    assert [len(module.ran) for module in stand_ins.values()] == [1, 1]
+    result = call("reproduce", "--only-report", "--force", "--out", out)
+    assert (result.exit_code, "cannot be given with --force" in said(result)) == (2, True)
+
+
+def test_refused_input_shows_no_progress(stand_ins, tmp_path):
+    assert "0/?" not in call("reproduce", "--preset", "fast", "--out", tmp_path / "out").stderr
+
+
+def test_show_prints_statement_parameters_and_checks(stand_ins, tmp_path):
+    stand_ins[FIRST.id].__doc__ = "One.\n\nThe statement in\nour words.\n\n- first\n- second"
+    result = call("show", FIRST.id, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    for words in (FIRST.title, FIRST.source, FIRST.statement, "The statement in our words.", "• second", "quick",
+                  "no result yet", f"momentumflow reproduce {FIRST.id}"):  # fmt: skip
+        assert words in " ".join(result.stdout.split())
+    assert ["n", "3", "5"] in [line.split() for line in result.stdout.splitlines()]
+    call("reproduce", FIRST.id, "--out", tmp_path / "out")
+    shown = " ".join(call("show", FIRST.id, "--out", tmp_path / "out").stdout.split())
+    for words in ("1 held: preset quick", "held last square 4 4 arithmetic"):
+        assert words in shown
+    assert "Not current" not in shown
+    (tmp_path / "out" / FIRST.id / "figure.svg").unlink()
+    assert "damaged: figure.svg is missing" in call("show", FIRST.id, "--out", tmp_path / "out").stdout
+    assert len(stand_ins[FIRST.id].ran) == 1
+
+
+def test_show_as_json(stand_ins, tmp_path):
+    told = json.loads(call("show", FIRST.id, "--out", tmp_path / "out", "--json").stdout)
+    assert told["presets"] == {"quick": {"n": 3}, "full": {"n": 5}}
+    assert (told["stale"], told["result"]) == ("no result yet", None)
+    call("reproduce", FIRST.id, "--preset", "full", "--out", tmp_path / "out")
+    told = json.loads(call("show", FIRST.id, "--out", tmp_path / "out", "--json").stdout)
+    assert (told["stale"], told["result"]["checks"][0]["verdict"]) == (None, "held")
+
+
+@pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.id)
+def test_show_knows_every_experiment(entry, tmp_path):
+    assert entry.statement.split()[0] in call("show", entry.id, "--out", tmp_path).stdout
+
+
+def test_doctor_says_what_is_here_and_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOMENTUMFLOW_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets.pooch, "os_cache", lambda project: tmp_path / "cache")
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"half")
+    result = call("doctor")
+    shown = " ".join(result.stdout.split())
+    assert result.exit_code == 0
+    for words in (f"momentumflow {mf.__version__}", "cpu", "float64 by default", "needs >=0.10", "reproduce ready",
+                  "wrong magic number", "3 of 4 files are in no place", "come with scikit-learn"):  # fmt: skip
+        assert words in shown
+    assert "".join(str(tmp_path).split()) in "".join(result.stdout.split())
+    told = json.loads(call("doctor", "--json", "--data", tmp_path / "cache").stdout)
+    assert told["ready"] is True
+    assert told["data"]["places"] == [str(tmp_path / "cache"), str(tmp_path), str(tmp_path / "cache")]
+    assert told["missing"]["reproduce"] == []
+
+
+def test_doctor_names_a_package_that_is_missing_or_too_old(monkeypatch):
+    real = doctor.metadata.version
+
+    def version(name):
+        if name == "diffrax":
+            raise doctor.metadata.PackageNotFoundError
+        return "0.4" if name == "equinox" else real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    result = call("doctor")
+    shown = " ".join(result.stdout.split())
+    assert result.exit_code == 1
+    assert "diffrax is not installed: pip install 'diffrax>=" in shown
+    assert "equinox 0.4 is installed: pip install 'equinox>=" in shown
+
+
+def test_doctor_goes_on_where_jax_does_not_start(monkeypatch):
+    def devices():
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "JAX does not start: RuntimeError: no driver" in " ".join(result.stdout.split())

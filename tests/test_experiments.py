@@ -19,7 +19,9 @@ from momentumflow.experiments import record, registry, slides_flat_minima
 from momentumflow.experiments.checks import RELATIONS, Check
 from momentumflow.experiments.store import DATA
 
-INFRASTRUCTURE = {"__init__", "checks", "page", "record", "registry", "runner", "store", "summary"}
+INFRASTRUCTURE = {
+    "checks", "doctor", "page", "record", "registry", "runner", "show", "store", "summary", "svg", "words",
+}  # fmt: skip
 
 
 def check(computed, relation="within", expected=1.0, tolerance=0.1, refutes=False):

@@ -14,7 +14,7 @@ import momentumflow as mf
 
 ROOT = Path(mf.__file__).parent
 ROOMS = (
-    "problems", "methods", "linear", "expansion", "flows", "theory", "study", "training", "monitor",
+    "problems", "methods", "linear", "expansion", "flows", "theory", "study", "plot", "training", "monitor",
     "experiments", "explorer", "cli",
 )  # fmt: skip
 FLOOR = {room: floor for floor, room in enumerate(ROOMS, start=1)}
@@ -188,6 +188,13 @@ def test_the_probe_of_loaded_modules_sees_jax():
 def test_the_public_names_load_no_drawing_and_no_command_line():
     code = "import momentumflow\nfor name in momentumflow.__all__: getattr(momentumflow, name)"
     assert not loaded_by(code) & {"matplotlib", "torch", "typer"}
+
+
+def test_plot_is_found_on_use_and_only_then_loads_the_drawing():
+    assert "plot" in dir(mf)
+    assert "plot" not in mf.__all__
+    assert "matplotlib" in loaded_by("import momentumflow; momentumflow.plot.trajectories")
+    assert "matplotlib" not in loaded_by("import momentumflow; dir(momentumflow)")
 
 
 def test_importing_leaves_the_precision_alone():

@@ -1,9 +1,11 @@
 """Results: what the store believes, what the runner keeps and makes, what the page shows."""
 
+import errno
 import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 from stand_ins import FIRST, SECOND, stand_ins_fixture  # noqa: F401
 
-from momentumflow.experiments import page
+from momentumflow.experiments import page, runner
 from momentumflow.experiments.checks import Check
-from momentumflow.experiments.runner import DATA_VARIABLE, ERROR, Interrupted, reproduce
+from momentumflow.experiments.runner import DATA_VARIABLE, ERROR, Interrupted, report, reproduce
 from momentumflow.experiments.store import DATA, PNG, RECORD, SVG, Damaged, Store
 
 
@@ -113,7 +115,7 @@ def test_an_interrupted_run_keeps_the_finished_ones_and_nothing_else(stand_ins, 
         reproduce(out=out)
     assert [outcome.entry for outcome in stop.value.outcomes] == [FIRST]
     assert files(out) == sorted(["index.html", FIRST.id, *RESULT])
-    assert "stand-in-two" not in (out / "index.html").read_text()
+    assert "<code>stand-in-two</code> (no result yet)" in (out / "index.html").read_text()
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
@@ -192,6 +194,35 @@ def test_where_nothing_can_be_written_no_work_starts(stand_ins, tmp_path, monkey
     assert not stand_ins[FIRST.id].ran
 
 
+def test_where_the_disk_is_full_no_work_starts(stand_ins, out, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ValueError,
+        match=r"must have room for 16 MiB, got .*results \(No space left on device\): free some or",
+    ):
+        reproduce(out=out)
+    assert not stand_ins[FIRST.id].ran
+    assert files(out) == []
+
+
+def test_a_disk_that_fills_during_the_work_is_an_outcome(stand_ins, out, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    reproduce(out=out)
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", full)
+        patch.setattr(runner, "write_text", full)
+        first, second = reproduce(out=out, force=True)
+    assert not first.held
+    assert not second.held
+    assert first.note.endswith("(its traceback could not be kept: No space left on device)")
+    assert reproduce(out=out)[0].reused  # the older results are whole
+
+
 def test_bad_arguments_are_refused_before_work(stand_ins, out, tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'fast'"):
         reproduce(preset="fast", out=out)
@@ -238,13 +269,13 @@ def test_the_page_shows_every_result_needs_nothing_else_and_escapes(stand_ins, o
     reproduce([FIRST.id], out=out)
     reproduce([SECOND.id], out=out)
     text = (out / page.NAME).read_text(encoding="utf-8")
-    assert text.count("<section") == 2
+    assert text.count("<section") == text.count("<svg") == 2
     assert "&lt;b&gt;escaped" in text
     assert "<b>" not in text
-    assert text.count('src="data:image/svg+xml;base64,') == text.count(" src=") == 2
+    assert " src=" not in text
     assert "http" not in text
     assert "prefers-color-scheme: dark" in text
-    for words in ("1 of 1 held", "1 of 2 held", "refuted", "failed", "not within", ">inf<", "arithmetic",
+    for words in ("1 held", "1 refuted, 1 failed", "✓ refuted", "✗ failed", ">not 1<", ">inf<", "arithmetic",
                   "momentumflow reproduce stand-in-two --preset quick", "float64"):  # fmt: skip
         assert words in text
 
@@ -253,7 +284,57 @@ def test_the_page_leaves_out_what_is_damaged(stand_ins, out):
     reproduce(out=out)
     damage(out / SECOND.id / SVG)
     page.write(Store(out), {})
-    assert (out / page.NAME).read_text().count("<section") == 1
+    text = (out / page.NAME).read_text()
+    assert text.count("<section") == 1
+    assert "<code>stand-in-two</code> (damaged: figure.svg is missing or is not what" in text
+    assert "momentumflow reproduce stand-in-two" in text
+
+
+def test_the_page_says_which_results_are_not_current(stand_ins, out):
+    reproduce(out=out)
+    edit(out / FIRST.id / RECORD, version="0.0.1")
+    page.write(Store(out), {})
+    text = (out / page.NAME).read_text()
+    assert text.count("Not current: ") == 1
+    assert "made by momentumflow 0.0.1, this is" in text
+
+
+def test_the_page_shows_the_others_when_a_module_cannot_be_imported(stand_ins, out, monkeypatch):
+    reproduce(out=out)
+    monkeypatch.setitem(sys.modules, f"momentumflow.experiments.{FIRST.module}", None)
+    page.write(Store(out), {})
+    text = (out / page.NAME).read_text()
+    assert "Its module cannot be imported: ModuleNotFoundError" in text
+    assert text.count("<svg") == 1
+
+
+def test_a_report_is_made_of_what_is_stored_and_runs_nothing(stand_ins, out):
+    reproduce(out=out)
+    before = (out / page.NAME).read_text()
+    (out / page.NAME).unlink()
+    damage(out / SECOND.id / SVG)
+    (outcome,) = report(out=out)
+    assert outcome.reused
+    assert outcome.note.startswith("stored (quick, ")
+    assert (out / page.NAME).read_text() != before
+    assert [len(module.ran) for module in stand_ins.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([], r"found none in .*: run `momentumflow reproduce all --out .*results` first"),
+        ([FIRST.id], r"found none of stand-in-one in .*: run `momentumflow reproduce stand-in-one --out"),
+    ],
+)
+def test_a_report_without_results_says_what_to_run(stand_ins, out, ids, message):
+    with pytest.raises(ValueError, match=message):
+        report(ids, out)
+    assert not out.exists()
+    reproduce([FIRST.id], out=out)
+    damage(out / FIRST.id / DATA)
+    with pytest.raises(ValueError, match=message):
+        report(ids, out)
 
 
 def test_a_figure_is_the_same_file_twice(stand_ins, out, tmp_path):

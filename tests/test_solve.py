@@ -85,8 +85,13 @@ def test_starts_become_each_models_own_initial_state():
     expected = 2 * force + lam / alpha * (v0 - 2 * force)  # SPEC 3: λ̄f + (λ/α)(v₀ - λ̄f)
     assert np.allclose(slow.initial_state(quadratic, u0, v0)[1], expected)
     lagged = u0 + 0.01 * lam * 2 * (v0 - 2 * force)  # u₀ + hλλ̄(v₀ - λ̄f)
-    assert np.allclose(mf.SlowFlow(method).initial_state(quadratic, u0, v0)[0], lagged)
-    called = mf.solve(mf.SlowFlow(method), quadratic, u0, jnp.array([0.0]), start=lambda m, loss, p: v0)
+    assert np.allclose(mf.SlowFlow(method, order=1).initial_state(quadratic, u0, v0)[0], lagged)
+    curved = 0.01 * 4 * (lam - 2) * -jnp.array([1.0, 20.0]) * force  # h g, g = λ̄²(a-λ̄)f'f (31)
+    second = lagged - 0.01 * lam * 2 * curved
+    assert np.allclose(mf.SlowFlow(method).initial_state(quadratic, u0, v0)[0], second)
+    called = mf.solve(
+        mf.SlowFlow(method, order=1), quadratic, u0, jnp.array([0.0]), start=lambda m, loss, p: v0
+    )
     assert np.allclose(called.params[0], lagged)
     assert mf.RescaledGradientFlow(method).initial_state(quadratic, u0, v0)[0] is u0
 
@@ -214,7 +219,7 @@ METHOD = mf.heavy_ball(0.1, 0.5)
             "inertia .* must be finite and > 0",
         ),
         (lambda: mf.MomentumODE(mf.nesterov_sequence(0.1)), TypeError, "family .*got NesterovSequence"),
-        (lambda: mf.SlowFlow(METHOD, order=0), ValueError, "order must be 1 or 2"),
+        (lambda: mf.SlowFlow(METHOD, order=0), ValueError, "order must be an integer >= 1"),
         (lambda: mf.SlowFlow(METHOD, order=1, printed=True), ValueError, "drop printed=True"),
         (lambda: mf.StronglyConvexODE(0.0), ValueError, "strong_convexity must be finite and > 0"),
     ],

@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-import momentumflow as mf
-
 from .. import _plot
 
 COMPONENTS = ("w1", "w2")
@@ -29,9 +27,9 @@ class Setting:
     start: tuple[float, float] = (-1.0, 0.5)
 
 
-def method(setting: Setting, mass: float) -> mf.MomentumMethod:
-    """Heavy ball of (3)-(5); mass 0 is gradient descent."""
-    return mf.from_physical(mass, setting.friction, setting.time_step)
+def companion(momentum: float, step: float) -> Float[np.ndarray, "2 2"]:
+    """The matrix of (11) on (w_{n-1}, w_n), for εk = step."""
+    return np.array([[0, 1], [-momentum, 1 + momentum - step]])
 
 
 def powers(
@@ -40,10 +38,8 @@ def powers(
     """w_0, …, w_N from rest by powers of the companion matrix of (11), the route that no scan takes."""
     columns = []
     for k, w in zip(curvatures, start, strict=True):
-        matrix = np.array([[0, 1], [-momentum, 1 + momentum - learning_rate * k]])
-        columns.append(
-            [(np.linalg.matrix_power(matrix, n) @ (w, w))[1] for n in range(steps + 1)]
-        )  # row 1 of (w_{n-1}, w_n), w_{-1} = w_0
+        matrix, at_rest = companion(momentum, learning_rate * k), (w, w)  # w_{-1} = w_0
+        columns.append([(np.linalg.matrix_power(matrix, n) @ at_rest)[1] for n in range(steps + 1)])
     return np.array(columns).T
 
 

@@ -70,7 +70,7 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
 
 def checks(data: xr.Dataset) -> list[Check]:
     """Iterates against matrix powers, radii against (12), and what momentum gains."""
-    gap = np.abs(data["iterates"] - data["powers"]).max(["iteration", "component"])
+    gap = abs(data["iterates"] - data["powers"]).max(["iteration", "component"])
     distance = _distance(data).isel(iteration=-1)
     flat = data.attrs["learning_rate"] * min(data.attrs["curvatures"])
     steep = data.attrs["learning_rate"] * max(data.attrs["curvatures"])
@@ -109,7 +109,7 @@ def checks(data: xr.Dataset) -> list[Check]:
 
 
 def _distance(data: xr.Dataset) -> xr.DataArray:
-    return np.sqrt((data["iterates"] ** 2).sum("component"))
+    return (data["iterates"] ** 2).sum("component") ** 0.5
 
 
 def plot(data: xr.Dataset) -> Figure:

@@ -41,7 +41,9 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
         exponents = np.roots([config.mass, config.friction, k])
         return abs(exponents.real.max()) / (k / config.friction)
 
-    best = minimize_scalar(lambda k: -by_roots(k), bounds=(0, scale), method="bounded", options={"xatol": 1e-10})
+    best = minimize_scalar(
+        lambda k: -by_roots(k), bounds=(0, scale), method="bounded", options={"xatol": 1e-10}
+    )
     critical = oscillator.critical_curvature(config.mass, config.friction)
     return xr.Dataset(
         {
@@ -74,7 +76,7 @@ def checks(data: xr.Dataset) -> list[Check]:
         ("k at which the speed-up is 1, by search", data["crossing"], crossing, 1e-6, search),
         ("curvatures at which α > 1 without k < μ̃²/(2m), or the reverse", wrong.sum(), 0, 0, _POSTER),
     )
-    return [Check(name, *numbers, "within", source) for name, *numbers, source in rows]
+    return [Check(name, x, expected, near, "within", source) for name, x, expected, near, source in rows]
 
 
 def plot(data: xr.Dataset) -> Figure:

@@ -23,7 +23,14 @@ from .checks import Check
 
 _PRINTED = "momentum, E = wᵀAw"
 _CASES = {ravine.PLAIN: (False, 1.0), ravine.HEAVY: (True, 1.0), _PRINTED: (True, 2.0)}
-_SYMBOLS = {"iterates": "w_n", "powers": "w_n", "factor": "p", "step": "εk", "radius": "max |λ|", "converges": "0 or 1"}
+_SYMBOLS = {
+    "iterates": "w_n",
+    "powers": "w_n",
+    "factor": "p",
+    "step": "εk",
+    "radius": "max |λ|",
+    "converges": "0 or 1",
+}
 _DIMS = dict.fromkeys(_SYMBOLS, ("component",)) | {
     "iterates": ("iteration", "component"),
     "powers": ("iteration", "component"),
@@ -79,29 +86,35 @@ def checks(data: xr.Dataset) -> list[Check]:
     for name in data["case"].values:
         case = data.sel(case=name)
         gap = np.abs(case["iterates"] - case["powers"]).max() / np.abs(case["powers"]).max()
-        eigenvalues = np.linalg.eigvals([_companion(float(case["factor"]), x) for x in case["step"].values])
+        eigenvalues = np.linalg.eigvals(
+            [ravine.companion(float(case["factor"]), x) for x in case["step"].values]
+        )
         radius, factor = np.abs(eigenvalues).max(), _factor(case)
         claimed = bool((case["step"] < 2 + 2 * case["factor"]).all())
         relation = "at most" if claimed else "at least"
         found += [
             Check(f"{name}: max |w_n - Aⁿw_0| over max |w_n|", gap, 0.0, 1e-12, "within", power),
-            Check(f"{name}: spectral radius", case["radius"].max(), radius, 1e-12, "within", "numpy.linalg.eigvals"),
+            Check(
+                f"{name}: spectral radius",
+                case["radius"].max(),
+                radius,
+                1e-12,
+                "within",
+                "numpy.linalg.eigvals",
+            ),
             Check(f"{name}: library's verdict", case["converges"].min(), claimed, 0, "within", rule),
             Check(f"{name}: mean factor per iteration", factor, 1.0, 0.0, relation, rule),
         ]
-    printed = data["radius"].sel(case=_PRINTED).max()
+    converging, printed = (data["radius"].sel(case=case).max() for case in (ravine.HEAVY, _PRINTED))
     poster = "poster on Qian (1999), Experiments: with E = wᵀAw as printed momentum converges"
-    half = "by hand: both pairs of roots are complex, of product p = ½"
+    complex_pairs = "by hand: both pairs of roots are complex, of product p = ½"
+    at_60 = "by hand: λ² + 2.25λ + 0.5 = 0 at k = 60"
     return [
         *found,
-        Check("E = ½wᵀAw: spectral radius", data["radius"].sel(case=ravine.HEAVY).max(), 0.5**0.5, 1e-12, "within", half),
+        Check("E = ½wᵀAw: spectral radius", converging, 0.5**0.5, 1e-12, "within", complex_pairs),
         Check("E = wᵀAw: spectral radius", printed, 1.0, 0.0, "at most", poster, refutes=True),
-        Check("E = wᵀAw: spectral radius", printed, 2.0, 1e-12, "within", "by hand: λ² + 2.25λ + 0.5 = 0 at k = 60"),
+        Check("E = wᵀAw: spectral radius", printed, 2.0, 1e-12, "within", at_60),
     ]
-
-
-def _companion(momentum: float, step: float) -> np.ndarray:
-    return np.array([[0, 1], [-momentum, 1 + momentum - step]])
 
 
 def _factor(case: xr.Dataset) -> float:

@@ -87,10 +87,55 @@ _ENTRIES = (
         "with c = λ̄(λ̄-a-½), not with the printed sign.",
     ),
     Entry(
+        "strongly-convex",
+        "Methods tuned to strong convexity",
+        "Kovachki & Stuart (2021), §5, eq. (5), (36) and Appendix D",
+        "HB-μ, NAG-μ and the splitting (36) follow ü + 2√μ u̇ + ∇Φ = 0 to order ½, "
+        "the splitting not with its printed exponent.",
+    ),
+    Entry(
+        "poster-figure-1",
+        "A ravine with and without momentum",
+        "Poster on Qian (1999), Figure 1",
+        "From the same start heavy ball reaches the minimum of a ravine sooner than gradient descent.",
+    ),
+    Entry(
+        "poster-figure-2",
+        "Speed-up of an oscillator by its momentum",
+        "Poster on Qian (1999), Figure 2 and eq. (7)-(9)",
+        "Momentum speeds up decay along an eigenvector iff k < μ̃²/(2m), most, by 2, at k = μ̃²/(4m).",
+    ),
+    Entry(
+        "poster-figure-3",
+        "A ravine in continuous time",
+        "Poster on Qian (1999), Figure 3",
+        "On E = ½wᵀAw, A = diag(3, 30), momentum improves convergence along k = 3 and not along k = 30.",
+    ),
+    Entry(
+        "poster-figure-4",
+        "A ravine in discrete time",
+        "Poster on Qian (1999), Figure 4",
+        "With a step at which gradient descent diverges momentum converges on ½wᵀAw, but not on the printed wᵀAw.",
+    ),
+    Entry(
         "slides-flat-minima",
         "Momentum ends at flatter minima",
         "Ghosh et al. (ICLR 2023), two-parameter example",
         "At a fixed effective learning rate the final sharpness of E = ½(y-w₁w₂x)² falls with λ.",
+    ),
+    Entry(
+        "slides-modified-flow",
+        "The implicit regulariser of momentum",
+        "Ghosh et al. (ICLR 2023), IGR and IGR-M",
+        "Gradient descent and heavy ball follow the flow with the regulariser to order 2, without it to order 1; "
+        "heavy ball from rest needs the lagged start.",
+    ),
+    Entry(
+        "slides-variance",
+        "Variance and regularisation on mini-batches",
+        "Ghosh et al. (ICLR 2023), Remarks",
+        "The averaged gradient has the covariance (1-λ)/(1+λ)Σ; the expected regulariser grows by 1/(1-λ) "
+        "only where the mean gradient vanishes.",
     ),
 )
 

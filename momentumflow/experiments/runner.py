@@ -17,7 +17,7 @@ from .._progress import SILENT, Progress
 from . import page, record, registry
 from .record import Record
 from .registry import Entry
-from .store import Store, write_text
+from .store import Damaged, Store, write_text
 
 DATA_VARIABLE = "MOMENTUMFLOW_DATA"
 ERROR = "error.txt"
@@ -106,6 +106,34 @@ def reproduce(
     return outcomes
 
 
+def report(ids: Sequence[str] = (), out: str | os.PathLike[str] = "results") -> list[Outcome]:
+    """The page anew from what the folder holds: nothing is run, and no result is changed.
+
+    **Arguments:** `ids`: the experiments whose results are returned; none or "all" for every stored one.
+    `out`: folder of an earlier `reproduce`.
+
+    **Raises:** `ValueError` that says what to run, where there is no result, or none of an id that was named.
+    """
+    chosen, store = registry.select(ids), Store(out)
+    stored = {entry.id: _stored(entry, store) for entry in chosen}
+    missing = [id for id, outcome in stored.items() if id in ids and outcome is None]
+    if missing or not any(stored.values()):
+        words = f" of {', '.join(missing)}" if missing else ""
+        command = " ".join(["momentumflow reproduce", *(missing or ["all"]), "--out", str(out)])
+        raise ValueError(f"a report needs whole results, found none{words} in {out}: run `{command}` first")
+    store.prepare()
+    page.write(store, {})
+    return [outcome for outcome in stored.values() if outcome]
+
+
+def _stored(entry: Entry, store: Store) -> Outcome | None:
+    try:
+        kept = store.record(entry.id)
+    except (Damaged, OSError):
+        return None
+    return Outcome(entry, kept, True, f"stored ({kept.preset}, {kept.date[:10]})")
+
+
 def _one(entry: Entry, preset: str, store: Store, force: bool, progress: Progress) -> Outcome:
     try:
         presets = registry.load(entry).PRESETS
@@ -138,8 +166,11 @@ def _make(entry: Entry, preset: str, store: Store, progress: Progress) -> Record
 def _trace(entry: Entry, store: Store) -> str:
     """Keeps the traceback beside the results, and says where."""
     home = store.folder / entry.id
-    home.mkdir(exist_ok=True)
-    write_text(home / ERROR, traceback.format_exc())
+    try:
+        home.mkdir(exist_ok=True)
+        write_text(home / ERROR, traceback.format_exc())
+    except OSError as error:
+        return f" (its traceback could not be kept: {error.strerror})"
     return f" (traceback in {home / ERROR})"
 
 

@@ -1,5 +1,6 @@
 """Results on disk: each is whole or is not believed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from .registry import Entry
 
 DATA, PNG, SVG, RECORD = "data.nc", "figure.png", "figure.svg", "checks.json"
 _DPI = 150
+PROBE_MIB = 16
+"""More than any one result takes; a disk without it is full before the work is done."""
 
 
 class Damaged(Exception):
@@ -43,9 +46,13 @@ class Store:
             )
         try:
             self.folder.mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
+            _probe(self.folder)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ValueError(
+                    f"the output folder must have room for {PROBE_MIB} MiB, got {self.folder} "
+                    f"({error.strerror}): free some or choose another --out"
+                ) from error
             raise ValueError(
                 f"the output folder must be writable, got {self.folder} ({error.strerror}): choose another --out"
             ) from error
@@ -57,9 +64,10 @@ class Store:
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.folder) as staging:
             stage = Path(staging)
             data.to_netcdf(stage / DATA, engine="h5netcdf")
+            _plot.rasterise_dense(figure)
             with _plot.style():
                 figure.savefig(stage / PNG, dpi=_DPI)
-                figure.savefig(stage / SVG, metadata={"Date": None})
+                figure.savefig(stage / SVG, dpi=_DPI, metadata={"Date": None})
             sums = {name: _digest(stage / name) for name in (DATA, PNG, SVG)}
             text = json.dumps(
                 record.to_dict() | {"files": sums}, indent=1, allow_nan=False, ensure_ascii=False
@@ -104,6 +112,16 @@ class Store:
     def up_to_date(self, entry: Entry, config: Any) -> bool:
         """Whether the result on disk is whole, of this version, and of this config."""
         return self.reason_to_run(entry, config) is None
+
+
+def _probe(folder: Path) -> None:
+    """Writes to the disk itself, with noise that no file system compresses away."""
+    mebibyte = os.urandom(2**20)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(PROBE_MIB):
+            file.write(mebibyte)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import words
 from .checks import Check
 from .runner import Outcome
 
@@ -35,7 +36,5 @@ def _seconds(outcome: Outcome) -> str:
 
 
 def _sentence(check: Check) -> str:
-    margin = f" ± {check.tolerance:.3g}" if check.tolerance else ""
-    relation = "" if check.relation == "within" else f"{check.relation} "
-    expected = f"{'not ' if check.refutes else ''}{relation}{check.expected:.6g}{margin}"
-    return f"{check.name}: computed {check.computed:.6g}, expected {expected} ({check.source})"
+    wanted = words.expected(check) + words.margin(check)
+    return f"{check.name}: computed {words.number(float(check.computed))}, expected {wanted} ({check.source})"

@@ -1,39 +1,47 @@
-"""The modified gradient flow (20): what a method does on its slow manifold."""
+"""The slow flow, to any order: what a method does on its slow manifold; order 2 is (20)."""
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike
 
-from .. import _tree
+from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
+from ..expansion.coefficients import manifold_of, modified_equation_of
+from ..expansion.differentials import combine
+from ..expansion.trees import Tree, order
 from ..methods.linear_memory import AbstractLinearMemory
-from ..methods.manifold import Start, slow_response, start_velocity
+from ..methods.manifold import Start, slow_response, start_state
 from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only
 
 _PRINTED_FOR = family_only("SlowFlow(printed=True)")
 
 
 class SlowFlow(AbstractFlow):
-    r"""The slow flow, for order 2 the modified gradient flow of Kovachki & Stuart (2021), (20), (21):
+    r"""The slow flow of order p, the method's modified equation cut after $h^{p-1}$:
+
+    $$\dot u = \bar\lambda f + hF_2(u) + \dots + h^{p-1}F_p(u),$$
+
+    $F_k$ a combination of elementary differentials of f (`momentumflow.modified_equation`). Order 2 is the
+    modified gradient flow of Kovachki & Stuart (2021), (20), (21):
 
     $$\dot u = -\bar\lambda\nabla\big(\Phi + \tfrac12 hc|\nabla\Phi|^2\big) = \bar\lambda f - h\bar\lambda c\,f'f,
       \qquad c = \bar\lambda(\bar\lambda - a - \tfrac12) = \alpha\bar\lambda^2.$$
 
     (19) prints $c = \bar\lambda(\bar\lambda - a + \tfrac12)$, a sign slip that costs the second order.
-    A method started with velocity $v_0$ falls onto the slow flow that starts from
+    A method started with velocity $v_0$ falls onto the slow flow that starts, to second order, from
 
-    $$u_0 + h\lambda\bar\lambda(v_0 - \bar\lambda f(u_0)),$$
+    $$u_0 + h\lambda\bar\lambda\big(v_0 - w_p(u_0)\big), \qquad w_p = \bar\lambda f + hg_1 + \dots + h^{p-1}g_{p-1},$$
 
-    from rest a lag of $\lambda/(1-\lambda)$ iterations. For a general linear-memory method the
-    coefficients follow from $A, b, c$ (`momentumflow.methods.manifold`).
+    with the invariant manifold $w_p$ (`momentumflow.manifold_expansion`): from rest a lag of $\lambda/(1-\lambda)$
+    iterations, and no shift for a start on the manifold. For a general linear-memory method the
+    coefficients follow from $A, b, c$.
 
-    Claims: order $p$ on the manifold (Theorem 6), and from rest outside the initial layer.
+    Claims: order p from a start on the manifold (Theorem 6; for $p \ge 3$ the start must be on it to that order),
+    and order min(p, 2) from rest outside the initial layer.
 
     **Arguments:**
 
     - `method`: with fixed momentum.
-    - `order`: 1 (the rescaled gradient flow, with the lagged start) or 2.
+    - `order`: $p \ge 1$; 1 is the rescaled gradient flow, with the lagged start.
     - `printed`: use (19) as printed; for the family (7) and order 2.
 
     **Raises:** `ValueError` for another order, or momentum that varies.
@@ -53,8 +61,7 @@ class SlowFlow(AbstractFlow):
     printed: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        if isinstance(self.order, bool) or self.order not in (1, 2):
-            raise ValueError(f"order must be 1 or 2 in this version, got {self.order!r}")
+        _validate.count("order", self.order)
         if self.printed:
             _PRINTED_FOR(self.method)
             if self.order != 2:
@@ -64,38 +71,36 @@ class SlowFlow(AbstractFlow):
     def claims(self) -> tuple[Claim, ...]:
         if self.printed:
             return (Claim(1, "manifold"),)
-        return Claim(self.order, "manifold"), Claim(self.order, "rest", AFTER_LAYER)
+        return Claim(min(self.order, 2), "manifold"), Claim(min(self.order, 2), "rest", AFTER_LAYER)
 
     def field(self, loss: Loss | VectorField) -> ModelField:
-        force = descent_field(loss)
-        rate, correction = self._coefficients()
+        force, coefficients = descent_field(loss), self._coefficients()
 
         def field(t: ArrayLike, state: ModelState) -> ModelState:
-            f = force(state[0])
-            if self.order == 1:
-                return (_tree.linear((rate,), (f,)),)
-            _, bend = jax.jvp(force, state, (f,))
-            return (_tree.linear((rate, correction), (f, bend)),)
+            return (combine(force, state[0], coefficients),)
 
         return field
 
-    def _coefficients(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Of f and of f'f, per unit time."""
-        slow = slow_response(self.method)
-        # flow = log of the step map: the step's own f'f less half the square of its drift
-        correction = slow.drift_correction - slow.drift**2 / 2
+    def _coefficients(self) -> dict[Tree, ArrayLike]:
+        """Of the elementary differentials, powers of the time step included."""
+        dt = self.method.time_step
+        equation = modified_equation_of(self.method, self.order)
+        coefficients = {tree: c * dt ** (order(tree) - 1) for tree, c in equation.items()}
         if self.printed:
             method = _PRINTED_FOR(self.method)
             c = method.amplification * (method.amplification - method.lookahead + 0.5)
-            correction = jnp.asarray(-(method.time_step**2) * method.amplification * c)
-        return slow.drift / self.method.time_step, correction / self.method.time_step
+            coefficients[((),)] = -dt * method.amplification * c
+        return coefficients
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
-        if isinstance(start, str) and start == "manifold":
+        _, *rows = start_state(self.method, loss, params, start)
+        lags = slow_response(self.method).lag
+        dt = self.method.time_step
+        graph: dict[Tree, ArrayLike] = {}
+        for lag, row in zip(lags, manifold_of(self.method, self.order), strict=True):
+            for tree, c in row.items():
+                graph[tree] = graph.get(tree, 0) - lag * c * dt ** (order(tree) - 1)
+        if not rows:
             return (params,)
-        slow = slow_response(self.method)
-        v0 = start_velocity(self.method, loss, params, start)
-        still = -jnp.dot(slow.lag, slow.memory)
-        if v0 is None:
-            return (_tree.linear((1, still), (params, descent_field(loss)(params))),)
-        return (_tree.linear((1, still, slow.lag[0]), (params, descent_field(loss)(params), v0)),)
+        fall = combine(descent_field(loss), params, graph)
+        return (_tree.linear((1, 1, *lags), (params, fall, *rows)),)

@@ -40,8 +40,8 @@ def continuous_roots(
     _validate.positive("mass", mass, "the equation without mass has the one exponent -k/friction")
     _check(friction, curvature)
     # (8) loses digits of the slow root where k is small: their product is k/m
-    half = (1 + _root(mass, friction, curvature)) / 2
-    return -curvature / (friction * half), -friction * half / mass
+    half = jnp.asarray(friction) * (1 + _root(mass, friction, curvature)) / 2
+    return -jnp.asarray(curvature) / half, -half / mass
 
 
 def speed_up(mass: ArrayLike, friction: ArrayLike, curvature: ArrayLike) -> Float[Array, "..."]:
@@ -110,9 +110,7 @@ def discrete_roots(
     return half + root, half - root
 
 
-def converges(
-    momentum: ArrayLike, learning_rate: ArrayLike, curvature: ArrayLike
-) -> Bool[Array, "..."]:
+def converges(momentum: ArrayLike, learning_rate: ArrayLike, curvature: ArrayLike) -> Bool[Array, "..."]:
     r"""Whether heavy ball converges along an eigenvector: $-1 < p < 1$ and $0 < \varepsilon k < 2 + 2p$,
     which is $\max(|\lambda_1|, |\lambda_2|) < 1$ for the `discrete_roots`.
 
@@ -149,7 +147,9 @@ def best_momentum(learning_rate: ArrayLike, curvature: ArrayLike) -> Float[Array
     _validate.non_negative("curvature", curvature, _CURVATURE)
     step = jnp.asarray(learning_rate) * curvature
     _validate.positive(
-        "4 - learning_rate * curvature", 4 - step, "no momentum makes heavy ball converge beyond; reduce the step"
+        "4 - learning_rate * curvature",
+        4 - step,
+        "no momentum makes heavy ball converge beyond; reduce the step",
     )
     return (1 - jnp.sqrt(step)) ** 2
 

@@ -115,8 +115,8 @@ class ConvergenceStudy(eqx.Module):
         (line,) = ax.plot(self.learning_rates, self.errors, fillstyle="none", **style)
         settled = np.array([regime == ASYMPTOTIC for regime in self.regimes])
         h, errors = self.learning_rates[settled], self.errors[settled]
-        filled = {"marker": line.get_marker(), "markersize": line.get_markersize(), "color": line.get_color()}
-        ax.plot(h, errors, linestyle="none", **filled)
+        size, color = line.get_markersize(), line.get_color()
+        ax.plot(h, errors, linestyle="none", marker=line.get_marker(), markersize=size, color=color)
         ax.set_yscale("log")
         _plot.log2_axis(ax, self.learning_rates)
         if reference and settled.any():

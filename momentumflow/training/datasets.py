@@ -124,13 +124,20 @@ _LOADERS: dict[str, Callable[[str | os.PathLike[str] | None, str], Dataset]] = {
 }
 
 
+def places(data: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The folders where data sets are looked for, in this order; what none of them holds is downloaded."""
+    return [Path(place) for place in (data, os.environ.get(VARIABLE), _cache()) if place]
+
+
+def locate(file: str, data: str | os.PathLike[str] | None = None) -> Path | None:
+    """Where one of MNIST's files is, plain or gzip; None if it is in no place."""
+    paths = (folder / name for folder in places(data) for name in (file, f"{file}.gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _find(file: str, data: str | os.PathLike[str] | None) -> np.ndarray:
-    folders = [Path(place) for place in (data, os.environ.get(VARIABLE), _cache()) if place]
-    for folder in folders:
-        for path in (folder / file, folder / f"{file}.gz"):
-            if path.is_file():
-                return read_idx(path, MNIST_MD5[file])
-    return _download(file, folders)
+    path = locate(file, data)
+    return _download(file, places(data)) if path is None else read_idx(path, MNIST_MD5[file])
 
 
 def _cache() -> Path:

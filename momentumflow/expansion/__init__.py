@@ -1,0 +1,1 @@
+"""Backward error analysis: rooted trees, exact coefficients, elementary differentials by autodiff."""

@@ -1,0 +1,202 @@
+"""Errata of Kovachki & Stuart (2021), §3 and §4: the continuous models."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.integrate import quad
+
+import momentumflow as mf
+
+from . import _quadratic as quadratic
+from ._errata import STEPS, Row, path
+
+_ONE = jnp.ones(1)
+_LINE = mf.Quadratic([1.0])
+VELOCITIES = ("printed", "taylor", "slow")
+
+
+def rows() -> list[Row]:
+    """(19), the text before (22), (12), Theorem 3, (13) and its remainder, the truncation error of Appendix B."""
+    return [*_modified_loss(), _second_derivative(), *_initial_velocity(), _layer(), _unstable(), *_remainders()]
+
+
+def _modified_loss() -> list[Row]:
+    """c from the slow root of (15) on Φ = u²/2: -log ρ/h = λ̄ + hλ̄c + O(h²)."""
+    found = []
+    for name, lam in (("HB", 0.5), ("NAG", 0.5), ("HB", 0.0)):
+        h, bar = 2.0**-12, 1 / (1 - lam)
+        u, half = path(name, h, lam)[0], STEPS // 2
+        measured = (math.log(u[half] / u[-1]) / (half * h) - bar) / (h * bar)
+        right, printed = map(float, _constants_of_flow(quadratic.method(name, h, lam)))
+        what = f"c of {name} at λ = ½" if lam else "c of gradient descent"
+        route = "decay of the iterates on u²/2, h = 2^-12"
+        found.append(Row("[KS] (19)", what, printed, right, measured, 0.02, route, see="paper-theorem-6"))
+    return found
+
+
+@eqx.filter_jit
+def _constants_of_flow(method: mf.MomentumMethod) -> Float[Array, "2"]:
+    """c of the library's flow (20), right and printed: at u = 1 on u²/2 it is u̇ = -λ̄(1 + hc)."""
+
+    def constant(printed: bool) -> Float[Array, ""]:
+        (field,) = mf.SlowFlow(method, printed=printed).field(_LINE)(jnp.zeros(()), (_ONE,))
+        return (-field[0] / method.amplification - 1) / method.learning_rate
+
+    return jnp.stack([constant(False), constant(True)])
+
+
+def _second_derivative() -> Row:
+    """ü along u̇ = λ̄f for f = -sin u at u = 1, λ = ½: a difference quotient of λ̄f along the flow."""
+    bar, step = 2.0, 1e-5
+    velocity = -bar * math.sin(1.0)
+    measured = -bar * (math.sin(1 + step * velocity) - math.sin(1 - step * velocity)) / (2 * step)
+    gradient = math.sin(2.0)  # of |∇Φ|² = sin²u
+    right = bar**2 * gradient / 2
+    route = "difference quotient along the flow of 1 - cos u"
+    return Row("[KS] before (22)", "ü on the gradient flow (8)", -right, right, measured, 1e-6, route)
+
+
+def _initial_velocity() -> list[Row]:
+    """(12): the Taylor criterion, and the error of (11) with each velocity."""
+    lam, alpha = 0.9, 0.95
+
+    def residual(s: float) -> float:
+        """u₀ + hu̇ + ½h²ü less u₁, over h: u̇ = s, ü = (1-(1-λ)s)/(hα)."""
+        return s + (1 - (1 - lam) * s) / (2 * alpha) - 1
+
+    solved = residual(0.0) / (residual(0.0) - residual(1.0))
+    velocity = _velocities("HB", lam)
+    taylor = Row(
+        "[KS] (12)",
+        "u̇(0)/f for which Taylor's u(h) is u₁, HB, λ = 0.9",
+        velocity["printed"],
+        velocity["taylor"],
+        solved,
+        1e-12,
+        "Taylor's condition solved as it stands",
+        see="paper-figure-4",
+    )
+    error = {name: _error("HB", velocity[name], 2.0**-8) for name in ("printed", "taylor")}
+    gain = Row(
+        "[KS] (12)",
+        "HB, k = 1, h = 2^-8: error of (11), printed over Taylor",
+        math.nan,
+        error["printed"] / error["taylor"],
+        30.0,
+        0.0,
+        "an independent computation: 30 times smaller",
+        "at least",
+        "paper-figure-4",
+    )
+    return [taylor, gain]
+
+
+def _velocities(name: str, lam: float) -> dict[str, float]:
+    """u̇(0)/f(u₀) from rest, as the library's momentum ODE takes it."""
+    found = _initial_states(quadratic.method(name, 2.0**-8, lam))
+    return dict(zip(VELOCITIES, map(float, found), strict=True))
+
+
+@eqx.filter_jit
+def _initial_states(method: mf.MomentumMethod) -> Float[Array, "3"]:
+    flows = [mf.MomentumODE(method, velocity) for velocity in VELOCITIES]
+    return jnp.stack([-flow.initial_state(_LINE, _ONE, "rest")[1][0] for flow in flows])
+
+
+def _inertia(name: str, lam: float) -> float:
+    """α of (11)."""
+    return float(quadratic.method(name, 1.0, lam).inertia)
+
+
+def _error(name: str, velocity: float, h: float, lam: float = 0.9) -> float:
+    """max |u_n - u(nh)| of (11) on u²/2, by its two roots."""
+    mass = h * _inertia(name, lam) / (1 - lam)
+    start = (1.0, (1 - lam) * velocity)
+    exact = quadratic.closed_form(h * np.arange(STEPS + 1), (1 / (1 - lam),), start, mass)
+    return float(np.abs(path(name, h, lam)[0] - exact[:, 0]).max())
+
+
+def layer_constants() -> tuple[np.ndarray, np.ndarray]:
+    """max |u_n - u(nh)|/(h|f|) in the layer, λ = 0.9: measured at h = 2^-16, and its limit; (method, velocity)."""
+    h, lam = 2.0**-16, 0.9
+    cells = [(name, velocity) for name in quadratic.METHODS for velocity in _velocities(name, lam).values()]
+    measured = [_error(name, velocity, h) / h for name, velocity in cells]
+    limits = [_layer_limit(name, velocity, lam) for name, velocity in cells]
+    return np.reshape(measured, (2, 3)), np.reshape(limits, (2, 3))
+
+
+def _layer_limit(name: str, velocity: float, lam: float) -> float:
+    """The same for h → 0, where f is constant: v_n = λ̄(1-λⁿ)f, and (11) has the layer e^{-n(1-λ)/α}."""
+    n, bar, alpha = np.arange(STEPS + 1), 1 / (1 - lam), _inertia(name, lam)
+    method = -(bar**2) * lam * (1 - lam**n)
+    model = (velocity - bar) * bar * alpha * -np.expm1(-n / (bar * alpha))
+    return float(np.abs(method - model).max())
+
+
+def _layer() -> Row:
+    """Theorem 3 for NAG: how v - λ̄f decays."""
+    h, lam = 2.0**-30, 0.9
+    u, v = path("NAG", h, lam)
+    off = v + u / (1 - lam)
+    measured = (off[64] / off[0]) ** (1 / 64)
+    printed = math.exp(-(1 - lam) / _inertia("NAG", lam))
+    route = "v_n - λ̄f(u_n) at h = 2^-30"
+    return Row("[KS] Theorem 3", "NAG: layer of (11), decay per step, λ = 0.9", printed, lam, measured, 1e-4, route)
+
+
+def growth(terms: int, lam: float = 0.9) -> np.ndarray:
+    """Re σ of the modes of (13) with f = 0, in units of 1/h, σ = 0 left out; largest first."""
+    coefficients = [(1 + (-1) ** k * lam) / math.factorial(k) for k in range(terms, 0, -1)]
+    return np.sort(np.roots(coefficients).real)[::-1]
+
+
+def _unstable() -> Row:
+    """(13): the number of growing modes; the fewest at p = 5, the most at p ≤ 4, over λ."""
+    momenta = np.linspace(0, 0.99, 100)
+    count = {p: [int((growth(p, lam) > 1e-9).sum()) for lam in momenta] for p in (2, 3, 4, 5)}
+    usable = max(map(max, (count[2], count[3], count[4])))
+    route = "a mode that grows like e^{ct/h} is no limit; the Routh array has two sign changes at p = 5"
+    what = "growing modes at f = 0: printed p = 5, right p ≤ 4"
+    return Row("[KS] (13)", what, min(count[5]), usable, 0.0, 0.0, route, "at most")
+
+
+def _remainders() -> list[Row]:
+    """§3.2.2: remainder of (13) for u = e^t, p = 3; Appendix B: LT_n of NAG on a mode of (11)."""
+    lam, h, p = 0.9, 0.1, 3
+    plus, minus = (_remainder(p, sign * h, 1.0) * sign ** (p + 1) for sign in (1, -1))
+    series = sum(h**k * (1 + (-1) ** k * lam) / math.factorial(k) for k in range(1, p + 1))
+    exact = math.expm1(h) + lam * math.expm1(-h) - series
+    printed, right = h ** (p + 1) * (plus - lam * minus), h ** (p + 1) * (plus + lam * minus)
+    remainder = Row(
+        "[KS] §3.2.2", "remainder for u = e^t, p = 3", printed, right, exact, 1e-9, "the sums themselves"
+    )
+    return [remainder, _truncation()]
+
+
+def _remainder(p: int, h: float, r: float) -> float:
+    """∫₀¹ (1-s)^p r^{p+1} e^{rsh} ds / p!: Taylor's remainder of e^{rt} over h^{p+1}."""
+    return quad(lambda s: (1 - s) ** p * r ** (p + 1) * math.exp(r * s * h), 0, 1)[0] / math.factorial(p)
+
+
+def _truncation() -> Row:
+    """LT_n for f = -u along the slow mode e^{rt} of (11), at t = 0; f is linear, so I^f = 0."""
+    h, lam = 0.002, 0.9
+    a, alpha = lam, (1 + lam - 2 * lam * (1 - lam)) / 2
+    r = (-(1 - lam) + math.sqrt((1 - lam) ** 2 - 4 * h * alpha)) / (2 * h * alpha)
+    back = -math.expm1(-r * h)
+    exact = math.expm1(r * h) - lam * back + h * (1 + a * back)
+    plus, minus = 2 * _remainder(2, h, r), 2 * _remainder(2, -h, r)
+    rest = h**3 / 2 * (plus - lam * minus) - (h**3 * a * r**2 / 2 - h**4 * a * minus / 2)
+    mass = h**3 * a * alpha * r**3
+    return Row(
+        "[KS] Appendix B",
+        "NAG: LT_n on the slow mode of (11), second term halved",
+        rest - mass / 2,
+        rest - mass,
+        exact,
+        1e-9 * abs(exact),
+        "(7) applied to that mode",
+    )

@@ -287,3 +287,16 @@ def test_the_page_can_be_photographed(results, tmp_path, width):
     content = picture.read_bytes()
     assert struct.unpack(">II", content[16:24]) == (width, 1200)
     assert len(content) > 20_000  # a blank page takes some 5 kB
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("max |u_n - u(t_n)|, h = 2^-4", "max |u<sub>n</sub> - u(t<sub>n</sub>)|, h = 2<sup>-4</sup>"),
+        ("e^{Re λ} <b>", "e<sup>Re λ</sup> &lt;b&gt;"),
+        ("u^(h/2) w_{ij}^2", "u<sup>(h/2)</sup> w<sub>ij</sub><sup>2</sup>"),
+        ("`x_n` jax_enable_x64 x_train", "<code>x_n</code> jax_enable_x64 x_train"),
+    ],
+)
+def test_indices_and_powers_are_shown_as_they_are_printed(text, shown):
+    assert page.prose(text) == shown

@@ -19,8 +19,9 @@ VELOCITIES = ("printed", "taylor", "slow")
 
 
 def rows() -> list[Row]:
-    """(19), the text before (22), (12), Theorem 3, (13) and its remainder, the truncation error of Appendix B."""
-    return [*_modified_loss(), _second_derivative(), *_initial_velocity(), _layer(), _unstable(), *_remainders()]
+    """(19), the text before (22), (12), Theorem 3, (13) and its remainder, LT_n and G of Appendix B."""
+    models = [*_modified_loss(), _second_derivative(), *_initial_velocity(), _layer(), _unstable()]
+    return [*models, _remainder_of_13(), _truncation(), _lemma_8()]
 
 
 def _modified_loss() -> list[Row]:
@@ -163,17 +164,15 @@ def _unstable() -> Row:
     return Row("[KS] (13)", what, min(count[5]), usable, 0.0, 0.0, route, "at most")
 
 
-def _remainders() -> list[Row]:
-    """§3.2.2: remainder of (13) for u = e^t, p = 3; Appendix B: LT_n of NAG on a mode of (11)."""
+def _remainder_of_13() -> Row:
+    """§3.2.2: u_{n+1} - u_n - λ(u_n - u_{n-1}) less (13) for u = e^t, p = 3."""
     lam, h, p = 0.9, 0.1, 3
     plus, minus = (_remainder(p, sign * h, 1.0) * sign ** (p + 1) for sign in (1, -1))
     series = sum(h**k * (1 + (-1) ** k * lam) / math.factorial(k) for k in range(1, p + 1))
     exact = math.expm1(h) + lam * math.expm1(-h) - series
     printed, right = h ** (p + 1) * (plus - lam * minus), h ** (p + 1) * (plus + lam * minus)
-    remainder = Row(
-        "[KS] §3.2.2", "remainder for u = e^t, p = 3", printed, right, exact, 1e-9, "the sums themselves"
-    )
-    return [remainder, _truncation()]
+    route = "both sides as they stand"
+    return Row("[KS] §3.2.2", "remainder of (13) for u = e^t, p = 3", printed, right, exact, 1e-12, route)
 
 
 def _remainder(p: int, h: float, r: float) -> float:
@@ -200,3 +199,24 @@ def _truncation() -> Row:
         1e-9 * abs(exact),
         "(7) applied to that mode",
     )
+
+
+def _lemma_8() -> Row:
+    """G of the proof of Lemma 8, for f = -sin u: ż + (1-λ)z/(hα) + λ̄f'z, z = ẇ, by a difference quotient."""
+    lam, h, alpha, u, v, step = 0.5, 0.5, 0.75, 1.0, 0.3, 1e-5
+    bar = 1 / (1 - lam)
+
+    def w(u: float, v: float) -> float:
+        return (1 - lam) * v + math.sin(u)
+
+    def z(u: float, v: float) -> float:
+        return -(1 - lam) / (h * alpha) * w(u, v) + bar * math.cos(u) * (w(u, v) - math.sin(u))
+
+    push = -w(u, v) / (h * alpha)
+    ahead, behind = (z(u + s * v, v + s * push) for s in (step, -step))
+    exact = (ahead - behind) / (2 * step) + ((1 - lam) / (h * alpha) - bar * math.cos(u)) * z(u, v)
+    f, df, ddf = -math.sin(u), -math.cos(u), math.sin(u)
+    common = df * df * v + ddf * v * w(u, v)
+    printed, right = -bar * (common + ddf * df * v * f), -bar * (common + ddf * v * f)
+    route = "difference quotient along (11)"
+    return Row("[KS] Lemma 8", "G(u, v, w) of its proof, last term D²f[v, f]", printed, right, exact, 1e-6, route)

@@ -24,6 +24,10 @@ _SOURCES = {  # what an entry's source mentions -> the heading of its group
     "Qian": "The poster on Qian (1999)",
     "Ghosh et al.": "The slides: Ghosh et al. (ICLR 2023)",
 }
+_MARKS = re.compile(  # `code`, an index of a letter that stands alone, a power
+    r"`(?P<code>[^`]+)`|(?:(?<=(?<!\w)[^\W\d_])_|\^)(?:\{(?P<group>[^}]*)\}"
+    r"|(?P<one>\([^)]*\)|[-−]?\d+(?!_)|[-−]?[^\W\d_](?![a-z_])))"
+)
 _BEYOND = "Across the sources, and beyond them"
 
 
@@ -127,5 +131,10 @@ def _grouped(sections: Iterable[Section]) -> list[Group]:
 
 
 def prose(text: str) -> Markup:
-    """Escaped, with `code` where the docstring has backticks."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    """Escaped, with `code` in backticks, and indices and powers as they are printed: u_n, 2^-4, e^{-t}."""
+
+    def printed(found: re.Match[str]) -> str:
+        tag = "code" if found["code"] else "sub" if found[0][0] == "_" else "sup"
+        return f"<{tag}>{found['code'] or found['group'] or found['one']}</{tag}>"
+
+    return Markup(_MARKS.sub(printed, str(escape(text))))

@@ -52,13 +52,15 @@ def setting(value: Any) -> str:
 
 
 def paragraphs(docstring: str, title: str) -> tuple[str | tuple[str, ...], ...]:
-    """A docstring as texts, one for a paragraph, and tuples of texts, one for a list; its title is left out.
+    """A docstring as texts, one for a paragraph, and tuples of texts, one for a list.
 
-    >>> paragraphs("Title.\n\nOne\nline.\n\n- first\n- second", "Title")
+    A first line that begins with the title is left out.
+
+    >>> paragraphs("Title, again.\n\nOne\nline.\n\n- first\n- second", "Title")
     ('One line.', ('first', 'second'))
     """
-    blocks = inspect.cleandoc(docstring).split("\n\n")
-    kept = [block for block in blocks if block.strip() and block.strip() != f"{title}."]
+    blocks = [block for block in inspect.cleandoc(docstring).split("\n\n") if block.strip()]
+    kept = blocks[1:] if blocks and blocks[0].startswith(title) else blocks
     return tuple(_items(block) if block.startswith("- ") else " ".join(block.split()) for block in kept)
 
 

@@ -45,6 +45,8 @@ _PUBLIC = {
     "flows.momentum": ("MomentumODE",),
     "flows.slow": ("SlowFlow",),
     "flows.strongly_convex": ("StronglyConvexODE", "SuBoydCandesODE"),
+    "flows.phase": ("PhaseFlow",),
+    "flows.inertial": ("InertialFlow",),
     "flows.solve": ("solve",),
     "study.convergence": ("convergence_study",),
     "study.orders": ("ConvergenceStudy",),

@@ -30,13 +30,12 @@ class Bar:
 
     def __init__(self, display: "RichProgress") -> None:
         self._display = display
-        self._task = display.add_task("", total=None, loss="", visible=False)
+        self._task = display.add_task("", total=None, loss="")
 
     def update(self, done: int, total: int, loss: float = math.nan, label: str = "") -> None:
         text = "" if math.isnan(loss) else f"loss {loss:.4g}"
-        self._display.update(
-            self._task, description=label, completed=done, total=total, loss=text, visible=True
-        )
+        self._display.update(self._task, description=label, completed=done, total=total, loss=text)
+        self._display.start()  # does nothing when it has begun
 
 
 class Part:
@@ -67,5 +66,9 @@ def bar(console: "Console | None" = None) -> Iterator[Progress]:
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
     )
-    with progress.Progress(*columns, console=console or Console(stderr=True)) as display:
+    display = progress.Progress(*columns, console=console or Console(stderr=True))
+    try:
         yield Bar(display)
+    finally:
+        if display.live.is_started:
+            display.stop()

@@ -201,7 +201,9 @@ def test_only_report_makes_the_page_anew_or_says_what_to_run(stand_ins, tmp_path
 
 
 def test_refused_input_shows_no_progress(stand_ins, tmp_path):
-    assert "0/?" not in call("reproduce", "--preset", "fast", "--out", tmp_path / "out").stderr
+    refused = call("reproduce", "--preset", "fast", "--out", tmp_path / "out")
+    assert refused.stderr == said(refused) + "\n"
+    assert "1/1" in call("reproduce", "--out", tmp_path / "out").stderr
 
 
 def test_show_prints_statement_parameters_and_checks(stand_ins, tmp_path):

@@ -123,7 +123,7 @@ def test_every_experiment_is_on_the_page_with_its_figure(text):
     assert all(f'href="#{id}"' in text for id in ids)
     shown = html.unescape(text)
     for entry in registry.entries():
-        command = f"momentumflow reproduce {entry.id} --preset quick"
+        command = f"momentumflow reproduce <span>{entry.id}</span> <span>--preset quick</span>"
         assert all(part in shown for part in (entry.title, entry.source, entry.statement, command))
 
 

@@ -276,7 +276,7 @@ def test_the_page_shows_every_result_needs_nothing_else_and_escapes(stand_ins, o
     assert "http" not in text
     assert "prefers-color-scheme: dark" in text
     for words in ("1 held", "1 refuted, 1 failed", "✓ refuted", "✗ failed", ">not 1<", ">inf<", "arithmetic",
-                  "momentumflow reproduce stand-in-two --preset quick", "float64"):  # fmt: skip
+                  "momentumflow reproduce <span>stand-in-two</span>", "float64"):  # fmt: skip
         assert words in text
 
 

@@ -14,7 +14,7 @@ STEPS = 512
 
 @dataclass(frozen=True)
 class Row:
-    """Where it is printed, the quantity, its value by the printed and by the right form (NaN: no such form).
+    """Where it is printed, the quantity, both forms in symbols, and their values (NaN: no such form).
 
     `reference` is what the quantity must be, `route` how that was found without either form, `relation` and
     `tolerance` as in a `Check`, and `see` the experiment that measures it at length.
@@ -22,6 +22,7 @@ class Row:
 
     where: str
     quantity: str
+    forms: tuple[str, str]
     printed: float
     right: float
     reference: float

@@ -16,6 +16,7 @@ from ._errata import STEPS, Row, path
 _ONE = jnp.ones(1)
 _LINE = mf.Quadratic([1.0])
 VELOCITIES = ("printed", "taylor", "slow")
+_VELOCITY_FORMS = ("(1-2α)/(2α-λ+1)", "(2α-1)/(2α+λ-1)")
 
 
 def rows() -> list[Row]:
@@ -34,7 +35,8 @@ def _modified_loss() -> list[Row]:
         right, printed = map(float, _constants_of_flow(quadratic.method(name, h, lam)))
         what = f"c of {name} at λ = ½" if lam else "c of gradient descent"
         route = "decay of the iterates on u²/2, h = 2^-12"
-        found.append(Row("[KS] (19)", what, printed, right, measured, 0.02, route, see="paper-theorem-6"))
+        forms = ("c = λ̄(λ̄-a+½)", "c = λ̄(λ̄-a-½)")
+        found.append(Row("[KS] (19)", what, forms, printed, right, measured, 0.02, route, see="paper-theorem-6"))
     return found
 
 
@@ -57,7 +59,8 @@ def _second_derivative() -> Row:
     gradient = math.sin(2.0)  # of |∇Φ|² = sin²u
     right = bar**2 * gradient / 2
     route = "difference quotient along the flow of 1 - cos u"
-    return Row("[KS] before (22)", "ü on the gradient flow (8)", -right, right, measured, 1e-6, route)
+    what, forms = "ü on (8), f = -sin u, u = 1, λ = ½", ("ü = -½λ̄²∇|∇Φ|²", "ü = +½λ̄²∇|∇Φ|²")
+    return Row("[KS] before (22)", what, forms, -right, right, measured, 1e-6, route)
 
 
 def _initial_velocity() -> list[Row]:
@@ -72,7 +75,8 @@ def _initial_velocity() -> list[Row]:
     velocity = _velocities("HB", lam)
     taylor = Row(
         "[KS] (12)",
-        "u̇(0)/f for which Taylor's u(h) is u₁, HB, λ = 0.9",
+        "u̇(0)/f by Taylor's criterion, HB, λ = 0.9",
+        _VELOCITY_FORMS,
         velocity["printed"],
         velocity["taylor"],
         solved,
@@ -83,7 +87,8 @@ def _initial_velocity() -> list[Row]:
     error = {name: _error("HB", velocity[name], 2.0**-8) for name in ("printed", "taylor")}
     gain = Row(
         "[KS] (12)",
-        "HB, k = 1, h = 2^-8: error of (11), printed over Taylor",
+        "HB, h = 2^-8: error of (11) as printed over corrected",
+        _VELOCITY_FORMS,
         math.nan,
         error["printed"] / error["taylor"],
         30.0,
@@ -145,7 +150,8 @@ def _layer() -> Row:
     measured = (off[64] / off[0]) ** (1 / 64)
     printed = math.exp(-(1 - lam) / _inertia("NAG", lam))
     route = "v_n - λ̄f(u_n) at h = 2^-30"
-    return Row("[KS] Theorem 3", "NAG: layer of (11), decay per step, λ = 0.9", printed, lam, measured, 1e-4, route)
+    what, forms = "NAG, λ = 0.9: decay of the layer per step", ("e^{-(1-λ)/α} by (11)", "λ for every a")
+    return Row("[KS] Theorem 3", what, forms, printed, lam, measured, 1e-4, route)
 
 
 def growth(terms: int, lam: float = 0.9) -> np.ndarray:
@@ -160,8 +166,8 @@ def _unstable() -> Row:
     count = {p: [int((growth(p, lam) > 1e-9).sum()) for lam in momenta] for p in (2, 3, 4, 5)}
     usable = max(map(max, (count[2], count[3], count[4])))
     route = "a mode that grows like e^{ct/h} is no limit; the Routh array has two sign changes at p = 5"
-    what = "growing modes at f = 0: printed p = 5, right p ≤ 4"
-    return Row("[KS] (13)", what, min(count[5]), usable, 0.0, 0.0, route, "at most")
+    what, forms = "growing modes of (13), f = 0, any λ", ("p → ∞; the first is p = 5", "p ≤ 4")
+    return Row("[KS] (13)", what, forms, min(count[5]), usable, 0.0, 0.0, route, "at most")
 
 
 def _remainder_of_13() -> Row:
@@ -172,7 +178,8 @@ def _remainder_of_13() -> Row:
     exact = math.expm1(h) + lam * math.expm1(-h) - series
     printed, right = h ** (p + 1) * (plus - lam * minus), h ** (p + 1) * (plus + lam * minus)
     route = "both sides as they stand"
-    return Row("[KS] §3.2.2", "remainder of (13) for u = e^t, p = 3", printed, right, exact, 1e-12, route)
+    what, forms = "remainder of (13), u = e^t, p = 3", ("I⁺ - λI⁻", "I⁺ + λI⁻, for I⁻ as defined there")
+    return Row("[KS] §3.2.2", what, forms, printed, right, exact, 1e-12, route)
 
 
 def _remainder(p: int, h: float, r: float) -> float:
@@ -192,7 +199,8 @@ def _truncation() -> Row:
     mass = h**3 * a * alpha * r**3
     return Row(
         "[KS] Appendix B",
-        "NAG: LT_n on the slow mode of (11), second term halved",
+        "LT_n of NAG, slow mode of (11), f = -u",
+        ("-½h³aα u⃛", "-h³aα u⃛"),
         rest - mass / 2,
         rest - mass,
         exact,
@@ -219,4 +227,5 @@ def _lemma_8() -> Row:
     common = df * df * v + ddf * v * w(u, v)
     printed, right = -bar * (common + ddf * df * v * f), -bar * (common + ddf * v * f)
     route = "difference quotient along (11)"
-    return Row("[KS] Lemma 8", "G(u, v, w) of its proof, last term D²f[v, f]", printed, right, exact, 1e-6, route)
+    what, forms = "G(u, v, w) of its proof, f = -sin u", ("… + D²f[Df v, f]", "… + D²f[v, f]")
+    return Row("[KS] Lemma 8", what, forms, printed, right, exact, 1e-6, route)

@@ -17,7 +17,7 @@ from .store import SVG, Damaged, Store, write_text
 from .svg import inline
 
 NAME = "index.html"
-_FOLDED = 12
+_FOLDED = 16
 """More checks than this are folded away unless one of them failed."""
 _SOURCES = {  # what an entry's source mentions -> the heading of its group
     "Kovachki & Stuart": "The paper: Kovachki & Stuart (2021)",

@@ -80,6 +80,25 @@ _ENTRIES = (
         "The distance of heavy ball and Nesterov to the momentum ODE (11) is of order 1 in h.",
     ),
     Entry(
+        "paper-figure-5",
+        "The invariant manifold and how fast it attracts",
+        "Kovachki & Stuart (2021), Figure 5 and Theorem 5",
+        "Momentum falls onto the graph v = λ̄f + hg at the rate (λ+haB₁)(1+hK₂), not at the printed λ+h²λδ; "
+        "with the figure's own h no graph exists.",
+    ),
+    Entry(
+        "paper-figure-6",
+        "Six methods train an autoencoder",
+        "Kovachki & Stuart (2021), Figure 6",
+        "GF, HB and NAG end with the same error as h falls; NAG is the best at the largest h.",
+    ),
+    Entry(
+        "paper-figure-7",
+        "Order of the parameters of a network",
+        "Kovachki & Stuart (2021), Figure 7",
+        "On a network HB and NAG come to (35) with order 1 in h, HB-μ and NAG-μ to (36) with order ½.",
+    ),
+    Entry(
         "paper-theorem-6",
         "The modified loss of the invariant manifold",
         "Kovachki & Stuart (2021), Theorem 6 and eq. (19)-(21)",
@@ -92,6 +111,12 @@ _ENTRIES = (
         "Kovachki & Stuart (2021), §5, eq. (5), (36) and Appendix D",
         "HB-μ, NAG-μ and the splitting (36) follow ü + 2√μ u̇ + ∇Φ = 0 to order ½, "
         "the splitting not with its printed exponent.",
+    ),
+    Entry(
+        "errata",
+        "Printed and right",
+        "Kovachki & Stuart (2021); the poster on Qian (1999); Ghosh et al. (ICLR 2023)",
+        "Each number that a source prints wrongly is refuted, and its right form holds.",
     ),
     Entry(
         "poster-figure-1",

@@ -52,7 +52,7 @@ def setting(value: Any) -> str:
 
 
 def paragraphs(docstring: str, title: str) -> tuple[str | tuple[str, ...], ...]:
-    """A docstring as texts, one for a paragraph, and tuples of texts, one for a list.
+    r"""A docstring as texts, one for a paragraph, and tuples of texts, one for a list.
 
     A first line that begins with the title is left out.
 

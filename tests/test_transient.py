@@ -1,0 +1,135 @@
+"""Inertial and phase-space flows: uniform orders from rest, transient included, and the numbers of a table."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy as sp
+
+import momentumflow as mf
+from momentumflow.expansion.interpolation import weights
+from momentumflow.flows.phase import series_term
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "phase_flow_to_order_2.json"
+
+
+def loss(u):
+    """Non-quadratic and coupled, on a pytree."""
+    x = jnp.stack([u["a"][0], u["b"]])
+    return jnp.sum(jnp.logaddexp(x, -x)) + 0.2 * jnp.sin(x[0] * x[1])
+
+
+START = {"a": jnp.array([1.2]), "b": jnp.array(-0.8)}
+FLOWS = {
+    "inertial 2": (lambda m: mf.InertialFlow(m), 2, range(5, 9)),
+    "inertial 3": (lambda m: mf.InertialFlow(m, 3), 3, range(5, 9)),
+    "phase 1": (lambda m: mf.PhaseFlow(m, 1), 1, range(5, 9)),
+    "phase 2": (lambda m: mf.PhaseFlow(m, 2), 2, range(6, 10)),
+    "phase 3": (lambda m: mf.PhaseFlow(m, 3), 3, range(7, 11)),
+}
+
+
+def slope(flow, lookahead, exponents):
+    study = mf.convergence_study(
+        lambda h: mf.momentum_method(h, 0.5, lookahead), flow, loss, START, [2.0**-k for k in exponents], 1.0,
+        tolerance=1e-12)  # fmt: skip
+    assert study.errors[-1] > study.floors[-1], str(study)
+    return study.orders[-1]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("lookahead", [0.0, 0.5, 0.25])
+def test_uniform_order_from_rest(name, lookahead):
+    flow, order, exponents = FLOWS[name]
+    assert flow(mf.heavy_ball(0.1, 0.5)).claims[0] == (order, "rest", "t >= 0")
+    assert slope(flow, lookahead, exponents) == pytest.approx(order, abs=0.1)
+
+
+def test_momentum_ode_is_not_of_order_two_in_the_transient():
+    """Negative control: what the flows above improve on."""
+    assert slope(mf.MomentumODE, 0.5, range(5, 9)) == pytest.approx(1, abs=0.1)
+
+
+TABLE = {  # κ = 20, λ = 0.9, T = 2, h = 2^-4 … 2^-9: an independent float64 computation, two digits
+    ("HB", "inertial 2"): (1.2e-1, 1.7e-2, 2.9e-3, 5.0e-4, 9.1e-5, 1.6e-5),
+    ("HB", "inertial 3"): (2.7e-2, 2.0e-3, 1.6e-4, 1.4e-5, 1.3e-6, 1.1e-7),
+    ("NAG", "inertial 2"): (6.1e-1, 1.2e-1, 5.0e-2, 1.9e-2, 6.6e-3, 2.2e-3),
+    ("NAG", "inertial 3"): (4.6e-1, 4.6e-2, 9.9e-3, 1.9e-3, 3.4e-4, 5.5e-5),
+    ("HB", "phase 2"): (1.5e4, 3.9e-1, 4.3e-2, 5.6e-3, 7.5e-4, 1.1e-4),
+    ("NAG", "phase 3"): (3.9e-1, 1.0e-2, 5.7e-4, 3.4e-5, 2.1e-6, 1.2e-7),
+}
+
+
+@pytest.mark.parametrize(("method", "name"), TABLE)
+def test_errors_on_the_ravine(method, name):
+    lookahead = 0.0 if method == "HB" else 0.9
+    study = mf.convergence_study(
+        lambda h: mf.momentum_method(h, 0.9, lookahead), FLOWS[name][0], mf.Quadratic([1.0, 20.0]), jnp.ones(2),
+        [2.0**-k for k in range(4, 10)], 2.0, tolerance=1e-12)  # fmt: skip
+    assert np.allclose(study.errors, TABLE[method, name], rtol=0.05)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_weights_interpolate_the_logarithm(order):
+    """q(μ) = log μ with derivatives at 1, λ, …, λ^p: by evaluating q itself at 40 digits."""
+    import mpmath
+
+    lam = 0.7
+    with mpmath.workdps(40):
+        q = [mpmath.mpf(w) for w in weights(lam, order)]
+        for m in range(order + 1):
+            x = mpmath.mpf(lam) ** m
+            for k in range(order + 1 - m):
+                value = sum(w * mpmath.ff(j, k) * x ** (j - k) for j, w in enumerate(q) if j >= k)
+                assert abs(value - mpmath.diff(mpmath.log, x, k)) < 1e-10 * sum(map(abs, q))
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference coefficients are not on this machine")
+@pytest.mark.parametrize(("lam", "a"), [(0.5, 0.5), (0.8, 0.0), (0.6, 0.3)])
+def test_series_equals_the_reference(lam, a):
+    """U_1, U_2 of the reference, derived by another program, at a scalar f = sin."""
+    u, v = jnp.array(0.7), jnp.array(0.2)
+    f, df = np.sin(0.7), np.cos(0.7)
+    y = 0.2 - f / (1 - lam)
+    values = {"y": y, "f": f, "f'[y]": df * y, "f'[f]": df * f}
+    names = dict(zip(("lam", "a", "l"), (lam, a, -np.log(lam)), strict=True))
+    reference = json.loads(REFERENCE.read_text())["u"]
+    method = mf.momentum_method(0.1, lam, a)
+    for i in (1, 2):
+        expected = sum(float(sp.sympify(c).subs(names)) * values[n] for n, c in reference[i].items())
+        found, _ = series_term(method, jnp.sin, (u, v), jnp.asarray(weights(lam, 2)), i)
+        assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_initial_velocity_of_order_two_is_the_series():
+    method, state = mf.momentum_method(0.1, 0.6, 0.3), (jnp.array(0.7), jnp.array(0.2))
+    field = mf.VectorField(jnp.sin)
+    _, velocity = mf.InertialFlow(method).initial_state(field, *state)
+    terms = [series_term(method, jnp.sin, state, jnp.asarray(weights(0.6, 2)), i)[0] for i in (1, 2)]
+    assert float(velocity) == pytest.approx(float(terms[0] + 0.1 * terms[1]), rel=1e-9)
+
+
+def test_fixed_points_stay():
+    flow = mf.PhaseFlow(mf.nesterov(0.1, 0.9), 3)
+    rates = flow.field(mf.Quadratic([1.0, 3.0]))(jnp.array(0.0), (jnp.zeros(2), jnp.zeros(2)))
+    assert all(jnp.all(x == 0) for x in jax.tree.leaves(rates))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mf.PhaseFlow(mf.gradient_descent(0.1)), "momentum must be > 0 for a phase flow"),
+        (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.1), 3), "use a lower order or InertialFlow"),
+        (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.5), 5), "order must be <= 4, got 5"),
+        (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.5), 0), "order must be an integer >= 1, got 0"),
+        (lambda: mf.InertialFlow(mf.gradient_descent(0.1)), "momentum must be > 0 for an inertial flow"),
+        (lambda: mf.InertialFlow(mf.heavy_ball(0.1, 0.5), 4), "order must be 2 or 3, got 4: PhaseFlow"),
+        (lambda: jax.jit(lambda lam: mf.PhaseFlow(mf.heavy_ball(0.1, lam)).order)(0.5), "outside jit"),
+    ],
+)
+def test_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Where a CPU wheel of PyTorch is to be had, `constraints` pins this version of it.
 TORCH ?= 2.13.0
+# Test processes; a file stays with one, so that what it compiles is compiled once.
+WORKERS ?= auto
 
 .NOTPARALLEL:
 .PHONY: reproduce test test-all lint format bench constraints clean
@@ -13,10 +15,10 @@ reproduce: $(VENV)/.user
 	$(BIN)/momentumflow reproduce all
 
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.developer
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -36,7 +36,9 @@ def _modified_loss() -> list[Row]:
         what = f"c of {name} at λ = ½" if lam else "c of gradient descent"
         route = "decay of the iterates on u²/2, h = 2^-12"
         forms = ("c = λ̄(λ̄-a+½)", "c = λ̄(λ̄-a-½)")
-        found.append(Row("[KS] (19)", what, forms, printed, right, measured, 0.02, route, see="paper-theorem-6"))
+        found.append(
+            Row("[KS] (19)", what, forms, printed, right, measured, 0.02, route, see="paper-theorem-6")
+        )
     return found
 
 

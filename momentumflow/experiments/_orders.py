@@ -21,7 +21,7 @@ from .._progress import Progress
 from . import _quadratic as quadratic
 from .checks import Check
 
-Flow = Callable[[mf.MomentumMethod], mf.AbstractFlow]
+Flow = Callable[[mf.MomentumMethod, mf.Quadratic], mf.AbstractFlow]
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ def run(config: Config, flows: Mapping[str, Flow], progress: Progress, late: str
 def _study(
     config: Config, flow: Flow, name: str, kappa: float, finest: int, from_time: float
 ) -> mf.ConvergenceStudy:
+    loss = quadratic.problem(kappa)
     return mf.convergence_study(
         lambda h: quadratic.method(name, h, config.momentum),
-        flow,
-        quadratic.problem(kappa),
+        lambda method: flow(method, loss),
+        loss,
         jnp.array(quadratic.START),
         quadratic.ladder(finest),
         config.final_time,

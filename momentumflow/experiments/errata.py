@@ -57,7 +57,9 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
         rows += make()
     measured, limit = _errata_models.layer_constants()
     columns = {name: ("row", [getattr(row, name) for row in rows]) for name in (*_NUMBERS, *_WORDS)}
-    forms = {f"{name}_form": ("row", [row.forms[i] for row in rows]) for i, name in enumerate(("printed", "right"))}
+    forms = {
+        f"{name}_form": ("row", [row.forms[i] for row in rows]) for i, name in enumerate(("printed", "right"))
+    }
     dims, symbol = ("optimizer", "velocity"), {"symbol": "max |u_n - u(nh)|/(h|f|)"}
     return xr.Dataset(
         {

@@ -21,7 +21,7 @@ _MODEL = "(8)"
 
 def run(config: Config, progress: Progress) -> xr.Dataset:
     """Errors to (8) for every method, κ and h."""
-    return orders.run(config, {_MODEL: mf.RescaledGradientFlow}, progress)
+    return orders.run(config, {_MODEL: lambda method, _: mf.RescaledGradientFlow(method)}, progress)
 
 
 def checks(data: xr.Dataset) -> list[Check]:

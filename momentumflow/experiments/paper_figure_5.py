@@ -28,7 +28,6 @@ import momentumflow as mf
 
 from .. import _plot
 from .._progress import Progress
-from ..theory.appendix_c import constants
 from . import _graph as graph
 from . import _quadratic as quadratic
 from .checks import Check
@@ -61,8 +60,6 @@ PRESETS = {
 _FIRST = {1.0: 1, 5.0: 1, 20.0: 4}  # an independent run of heavy ball: the first n with e_n > λⁿe₀
 _RATES = {1.0: 1.12, 5.0: 6.4, 20.0: 88.8}  # an independent computation of λ+h²λδ for heavy ball
 _leading_order = eqx.filter_jit(mf.manifold_velocity)
-_constants_of = eqx.filter_jit(constants)
-_SMALLEST = 1e-10  # of λⁿ up to which e_n is followed: beyond it e_n is rounding
 
 
 def run(config: Config, progress: Progress) -> xr.Dataset:
@@ -119,10 +116,10 @@ def _off_manifold(config: Config, name: str, kappa: float) -> dict[str, np.ndarr
 
 def _inside(config: Config) -> xr.Dataset:
     """Distances from the exact graph for every case and start, padded with NaN, and the constants of each case."""
-    rows = [[_on_cosine(case, start) for start in config.starts] for case in config.cases]
+    rows = [[graph.distances(*case, start) for start in config.starts] for case in config.cases]
     longest = max(len(e) for row in rows for e, _ in row)
     distances = [quadratic.padded([e for e, _ in row], longest) for row in rows]
-    found = [_constants(case) for case in config.cases]
+    found = [graph.rates(*case) for case in config.cases]
     return xr.Dataset(
         {
             "exact_distance": (("case", "start", "m"), np.stack(distances), {"symbol": "e_n"}),
@@ -135,42 +132,6 @@ def _inside(config: Config) -> xr.Dataset:
             "m": ("m", np.arange(longest), {"symbol": "n"}),
         },
     )
-
-
-def _on_cosine(case: tuple[str, float, float], start: float) -> tuple[np.ndarray, float]:
-    """e_n from rest, and by how much a step from the graph at u₀ misses the graph."""
-    name, lam, h = case
-    method, problem, u0 = quadratic.method(name, h, lam), mf.Cosine(), jnp.full(1, start)
-    steps = int(math.log(_SMALLEST) / math.log(lam))
-    run = mf.iterate(method, problem, u0, steps)
-    exact = graph.velocity(method, problem, run.params[:, 0], math.pi, 2 * steps)
-    step = mf.iterate(method, problem, u0, 1, start=exact[:1])
-    landed = graph.velocity(method, problem, step.params[:, 0], math.pi, 2 * steps)
-    assert run.velocity is not None
-    assert step.velocity is not None
-    distance = np.abs(np.asarray(run.velocity[:, 0] - exact))
-    return distance, float(jnp.abs(step.velocity[1, 0] - landed[1]))
-
-
-def _constants(case: tuple[str, float, float]) -> dict[str, float]:
-    """λ, what Assumption 11 wants below 1, both rates of Theorem 5, and the exact one near the minimum."""
-    name, lam, h = case
-    h, lam, a = jnp.array([h, lam, lam if name == "NAG" else 0.0])
-    found = _constants_of(mf.Cosine().bounds(math.inf), h, lam, a)
-    return {
-        "case_momentum": float(lam),
-        "assumption_11": float(jnp.stack([found.Q3, found.mu, found.printed_rate]).max()),
-        "printed_rate": float(found.printed_rate),
-        "rate": float(found.rate),
-        "fast_root": roots(name, float(lam), float(h))[0],
-    }
-
-
-def roots(name: str, momentum: float, x: float) -> tuple[float, float]:
-    """Moduli of the roots of ρ² - (1+λ-x(1+a))ρ + λ - xa = 0, x = hk, the smaller first."""
-    a = momentum if name == "NAG" else 0.0
-    found = np.abs(np.roots([1.0, -(1 + momentum - x * (1 + a)), momentum - x * a]))
-    return float(found.min()), float(found.max())
 
 
 def decay(distance: np.ndarray, first: int = 0) -> float:
@@ -194,7 +155,9 @@ def _checks_outside(data: xr.Dataset) -> list[Check]:
         graph_source = "x₋ = ((1-√(λ-a(1-λ)))/(1+a))², where the roots meet"
         lemma_9 = lam + h * (a + lam / (1 - lam))
         found += [
-            Check(f"{name}: hk at k = 1 within the graph's range", h, limit, 0, "at most", graph_source, True),
+            Check(
+                f"{name}: hk at k = 1 within the graph's range", h, limit, 0, "at most", graph_source, True
+            ),
             Check(f"{name}, κ = 1: λ+hB₁(a+λλ̄)", lemma_9, 1, 0, "at most", "Lemma 9 asks < 1", True),
         ]
         for kappa in data["kappa"].values:
@@ -207,7 +170,7 @@ def _checks_outside(data: xr.Dataset) -> list[Check]:
                 Check(
                     f"{where}: decay of e_n per step",
                     decay(e, len(e) // 2),
-                    roots(name, lam, h)[1],
+                    graph.roots(name, lam, h)[1],
                     0.006,
                     "within",
                     modulus,
@@ -219,7 +182,9 @@ def _checks_outside(data: xr.Dataset) -> list[Check]:
             if name == "HB" and kappa in _FIRST:
                 first, independent = int(np.argmax(ratio > 1 + 1e-9)), "an independent float64 computation"
                 found += [
-                    Check(f"{where}: first n with e_n > λⁿe₀", first, _FIRST[kappa], 0, "within", independent),
+                    Check(
+                        f"{where}: first n with e_n > λⁿe₀", first, _FIRST[kappa], 0, "within", independent
+                    ),
                     Check(f"{where}: λ+h²λδ", rate, _RATES[kappa], 0.05, "within", independent),
                 ]
     return found
@@ -228,7 +193,12 @@ def _checks_outside(data: xr.Dataset) -> list[Check]:
 def _checks_inside(data: xr.Dataset) -> list[Check]:
     found = [
         Check(
-            "largest of (41), (43), (44)", data["assumption_11"].max(), 1, 0, "at most", "Assumption 11 asks < 1"
+            "largest of (41), (43), (44)",
+            data["assumption_11"].max(),
+            1,
+            0,
+            "at most",
+            "Assumption 11 asks < 1",
         ),
         Check("a step from the exact graph misses it by", data["residual"].max(), 0, 1e-11, "within", "(17)"),
         Check(
@@ -250,9 +220,23 @@ def _checks_inside(data: xr.Dataset) -> list[Check]:
             Check(f"{case}: decay of e_n", measured, root, 1e-5, "within", "fast root ρ at k = 1"),
             Check(f"{case}: decay of e_n", measured, cell["rate"], 0, "at most", "(λ+haB₁)(1+hK₂)"),
             Check(
-                f"{case}: decay of e_n", measured, printed, 0, "at most", "λ+h²λδ, Theorem 5 as printed", refuted
+                f"{case}: decay of e_n",
+                measured,
+                printed,
+                0,
+                "at most",
+                "λ+h²λδ, Theorem 5 as printed",
+                refuted,
             ),
-            Check(f"{case}: largest e_n/(λ+h²λδ)ⁿe₀", largest, 1, 1e-12, "at most", "Theorem 5 as printed", refuted),
+            Check(
+                f"{case}: largest e_n/(λ+h²λδ)ⁿe₀",
+                largest,
+                1,
+                1e-12,
+                "at most",
+                "Theorem 5 as printed",
+                refuted,
+            ),
         ]
     return found
 
@@ -319,5 +303,7 @@ def _attraction(ax: Axes, cell: xr.Dataset) -> None:
     style = _plot.of(str(cell["case"].values).split(",")[0])
     ax.plot(n, right, color="#228833", label=r"$((\lambda+haB_1)(1+hK_2))^n$")
     ax.plot(n, e / e[0] / lam**n, **style.line(markersize=3, markevery=max(1, len(n) // 25)))
-    ax.plot(n, printed, **_plot.of("(19) as printed").line(label=r"as printed: $(\lambda+h^2\lambda\delta)^n$"))
+    ax.plot(
+        n, printed, **_plot.of("(19) as printed").line(label=r"as printed: $(\lambda+h^2\lambda\delta)^n$")
+    )
     ax.set(xlabel="$n$", yscale="log" if right[-1] > 10 else "linear")

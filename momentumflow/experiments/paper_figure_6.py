@@ -100,9 +100,7 @@ def _train(
     config: Config, h: float, momentum: float, names: tuple[str, ...], progress: _progress.Progress
 ) -> Comparison:
     dataset = load(config.dataset)
-    network = mf.Autoencoder(
-        dataset.sizes, config.hidden, config.code, config.output, config.initializer
-    )
+    network = mf.Autoencoder(dataset.sizes, config.hidden, config.code, config.output, config.initializer)
     return run_methods(
         dataset,
         config.epochs,
@@ -177,7 +175,14 @@ def _zero_momentum(data: xr.Dataset, error: xr.DataArray) -> list[Check]:
     difference = at_one.sel(optimizer="HB-mu") - at_one.sel(optimizer="NAG-mu")
     return [
         *(
-            Check(f"{name} at h = μ = 1", at_one.sel(optimizer=name), plain, 1e-9, "within", "gradient descent, step 1")
+            Check(
+                f"{name} at h = μ = 1",
+                at_one.sel(optimizer=name),
+                plain,
+                1e-9,
+                "within",
+                "gradient descent, step 1",
+            )
             for name in ("HB-mu", "NAG-mu")
         ),
         Check(
@@ -220,7 +225,9 @@ def plot(data: xr.Dataset) -> Figure:
         ax.imshow(np.log(error), cmap="viridis", aspect="auto", alpha=0.6)
         for i, name in enumerate(data["optimizer"].values):
             for j, h in enumerate(data["h"].values):
-                _write(ax, (j, i), error[i, j].item(), str(data["status"].values[i, j]), _beside(data, name, h))
+                _write(
+                    ax, (j, i), error[i, j].item(), str(data["status"].values[i, j]), _beside(data, name, h)
+                )
         exponents = np.round(np.log2(data["h"].values)).astype(int)
         ax.set_xticks(range(len(exponents)), [f"$2^{{{k}}}$" for k in exponents])
         ax.set_yticks(
@@ -251,6 +258,10 @@ def _beside(data: xr.Dataset, name: str, h: float) -> str:
 
 def _write(ax: Axes, cell: tuple[int, int], error: float, status: str, beside: str) -> None:
     reason = status.removeprefix("n/a: ").replace("error not below the initial one", "not below\nthe initial")
-    text = f"{error:.3f}" if np.isfinite(error) else f"n/a\n{reason.replace('diverged at', 'diverged at' + chr(10))}"
+    text = (
+        f"{error:.3f}"
+        if np.isfinite(error)
+        else f"n/a\n{reason.replace('diverged at', 'diverged at' + chr(10))}"
+    )
     size = 10 if np.isfinite(error) and not beside else 8.5
     ax.text(*cell, f"{text}\n{beside}".strip(), ha="center", va="center", fontsize=size)

@@ -134,7 +134,9 @@ def plot(data: xr.Dataset) -> Figure:
     """Slopes against h: left against (35), right against (36)."""
     with _plot.style():
         figure = _plot.figure(8.0, 3.4)
-        for ax, (limit, (names, order)) in zip(figure.subplots(1, 2, sharey=True), _GROUPS.items(), strict=True):
+        for ax, (limit, (names, order)) in zip(
+            figure.subplots(1, 2, sharey=True), _GROUPS.items(), strict=True
+        ):
             _panel(ax, data, names[1:], order)
             time = data.attrs["final_time"] if limit == "GF" else data.attrs["final_time_strongly_convex"]
             equation = "(35), $T = nh$" if limit == "GF" else r"(36), $T = n\sqrt{h}$"

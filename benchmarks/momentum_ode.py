@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarks._bench import compare, environment, report
 from diffrax import Dopri8
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +16,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import momentumflow as mf
+from benchmarks._bench import compare, environment, report
 
 LAM, FINAL, TOLERANCE = 0.9, 2.0, 1e-10
 ALPHA = (1 + LAM) / 2

@@ -39,7 +39,12 @@ _PUBLIC = {
     "problems.piecewise_quadratic": ("PiecewiseQuadratic",),
     "problems.cosine": ("Cosine",),
     "problems.networks": ("Autoencoder",),
-    "expansion.coefficients": ("Expansion", "manifold_expansion", "modified_equation", "modified_equation_of"),
+    "expansion.coefficients": (
+        "Expansion",
+        "manifold_expansion",
+        "modified_equation",
+        "modified_equation_of",
+    ),
     "flows.model": ("AbstractFlow", "Claim"),
     "flows.gradient": ("GradientFlow", "RescaledGradientFlow"),
     "flows.momentum": ("MomentumODE",),

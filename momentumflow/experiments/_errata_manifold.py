@@ -68,7 +68,8 @@ def _excess_of_38(
     gamma: ArrayLike, bounds: mf.Bounds, h: ArrayLike, lam: ArrayLike, a: ArrayLike
 ) -> np.ndarray:
     """Left-hand side of (38) less its right-hand side."""
-    bar, B0, B1 = 1 / (1 - lam), np.asarray(bounds.B0), np.asarray(bounds.B1)
+    gamma, h, lam, a, B0, B1 = map(np.asarray, (gamma, h, lam, a, bounds.B0, bounds.B1))
+    bar = 1 / (1 - lam)
     return (lam + h * B1 * (a + lam * bar)) * gamma + bar * B0 * B1 * (a + bar) - gamma
 
 

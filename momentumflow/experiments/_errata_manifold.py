@@ -70,7 +70,7 @@ def _excess_of_38(
     """Left-hand side of (38) less its right-hand side."""
     gamma, h, lam, a, B0, B1 = map(np.asarray, (gamma, h, lam, a, bounds.B0, bounds.B1))
     bar = 1 / (1 - lam)
-    return (lam + h * B1 * (a + lam * bar)) * gamma + bar * B0 * B1 * (a + bar) - gamma
+    return np.asarray((lam + h * B1 * (a + lam * bar)) * gamma + bar * B0 * B1 * (a + bar) - gamma)
 
 
 def _theorem_5() -> Row:

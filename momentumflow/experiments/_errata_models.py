@@ -166,10 +166,10 @@ def _unstable() -> Row:
     """(13): the number of growing modes; the fewest at p = 5, the most at p ≤ 4, over λ."""
     momenta = np.linspace(0, 0.99, 100)
     count = {p: [int((growth(p, lam) > 1e-9).sum()) for lam in momenta] for p in (2, 3, 4, 5)}
-    usable = max(map(max, (count[2], count[3], count[4])))
+    fewest, usable = float(min(count[5])), float(max(map(max, (count[2], count[3], count[4]))))
     route = "a mode that grows like e^{ct/h} is no limit; the Routh array has two sign changes at p = 5"
     what, forms = "growing modes of (13), f = 0, any λ", ("p → ∞; the first is p = 5", "p ≤ 4")
-    return Row("[KS] (13)", what, forms, min(count[5]), usable, 0.0, 0.0, route, "at most")
+    return Row("[KS] (13)", what, forms, fewest, usable, 0.0, 0.0, route, "at most")
 
 
 def _remainder_of_13() -> Row:

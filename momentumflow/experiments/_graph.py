@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 import momentumflow as mf
 
@@ -35,7 +35,7 @@ def velocity(
         return run.params[0, 0], run.velocity[0, 0]
 
     def on_graph(u: Float[Array, ""]) -> Float[Array, ""]:
-        def halve(_: int, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Int[Array, ""], interval: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = interval
             middle = (low + high) / 2
             short = end(middle)[0] < u

@@ -121,7 +121,8 @@ class Autoencoder(eqx.Module):
 
     def init(self, key: PRNGKeyArray, dtype: DTypeLike = jnp.float32) -> Params:
         """Glorot weights and zero biases; see `autoencoder`."""
-        return autoencoder(self.sizes, key, dtype, self.initializer)
+        build = eqx.filter_jit(autoencoder)  # one program instead of one for each kind of layer
+        return build(self.sizes, key, dtype, self.initializer)
 
     def apply(self, params: Params, images: Float[Array, "images pixels"]) -> Float[Array, "images pixels"]:
         """The reconstructions, shape (images, pixels)."""

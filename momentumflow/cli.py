@@ -182,7 +182,9 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images a step; the data set has its own.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the initial weights, the same for every method.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the initial weights, the same for every method.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Train an autoencoder with momentum methods, side by side.

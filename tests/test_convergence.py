@@ -132,6 +132,8 @@ def test_plot_returns_its_axes():
         ({"final_time": 0.0}, "final_time must be finite and > 0"),
         ({"from_time": 3.0}, "from_time must be below final_time"),
         ({"from_time": -1.0}, "from_time must be finite and >= 0"),
+        ({"tolerance": -1.0}, "tolerance must be finite and > 0"),
+        ({"max_steps": 0}, "max_steps must be an integer >= 1"),
     ],
 )
 def test_bad_input(changes, words):

@@ -180,7 +180,7 @@ def test_where_nothing_can_be_written_no_work_starts(stand_ins, tmp_path, monkey
     with pytest.raises(ValueError, match="the output folder's parent must exist, got"):
         reproduce(out=tmp_path / "missing" / "results")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="the output folder must be writable, got"):
+    with pytest.raises(ValueError, match="the output folder must be a folder, got the file"):
         reproduce(out=tmp_path / "file")
 
     def read_only(*_, **__):

@@ -254,6 +254,53 @@ def test_bad_calls(changes, error, words):
         mf.solve(mf.StronglyConvexODE(1.0), **call)
 
 
+def test_the_start_is_known_even_where_no_step_succeeds():
+    flow = mf.solve(
+        mf.GradientFlow(), lambda u: -jnp.sum(jnp.exp(100 * u)), jnp.ones(1), jnp.array([0.0, 1.0])
+    )
+    assert flow.params[0, 0] == 1
+    assert int(flow.diverged_at) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (
+            lambda: mf.solve(METHOD, quadratic, jnp.ones(2), jnp.array([0.0, 1.0])),
+            TypeError,
+            "continuous model",
+        ),
+        (lambda: mf.SlowFlow("x"), TypeError, "needs a linear-memory method"),
+        (lambda: mf.RescaledGradientFlow(0.1), TypeError, "needs a linear-memory method"),
+        (
+            lambda: mf.solve(
+                mf.MomentumODE(mf.nesterov(np.array([0.1, 0.2]), 0.5)),
+                quadratic,
+                jnp.ones(2),
+                jnp.array([0.0, 1.0]),
+            ),
+            ValueError,
+            "constants must be scalars",
+        ),
+        (
+            lambda: mf.solve(mf.GradientFlow(), quadratic, jnp.ones(2), jnp.array([0.0, 1.0]), start="bad"),
+            ValueError,
+            "unknown start 'bad'",
+        ),
+    ],
+)
+def test_what_is_no_model(call, error, words):
+    """As users have it: without the session's type checker, which would speak first."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(error, match=words):
+            call()
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def test_su_boyd_candes_refuses_a_velocity():
     with pytest.raises(ValueError, match="only from rest"):
         mf.solve(mf.SuBoydCandesODE(), quadratic, jnp.ones(2), jnp.array([0.0, 1.0]), start=jnp.ones(2))

@@ -112,6 +112,23 @@ def test_initial_velocity_of_order_two_is_the_series():
     assert float(velocity) == pytest.approx(float(terms[0] + 0.1 * terms[1]), rel=1e-9)
 
 
+@pytest.mark.parametrize("lam", [0.999, 0.9999])
+def test_constants_near_one_keep_their_digits(lam):
+    """Continuity in λ: the closed forms, which cancel like (1-λ)⁴, against the errors of a run they describe."""
+    method = mf.nesterov(0.2, lam)
+    run = mf.iterate(method, mf.LogCosh([1.0]), jnp.ones(1), 200)
+    errors = [
+        float(
+            jnp.abs(
+                mf.solve(mf.InertialFlow(method, p), mf.LogCosh([1.0]), jnp.ones(1), run.times).params
+                - run.params
+            ).max()
+        )
+        for p in (2, 3)
+    ]
+    assert errors[1] < errors[0] < 0.05
+
+
 def test_fixed_points_stay():
     flow = mf.PhaseFlow(mf.nesterov(0.1, 0.9), 3)
     rates = flow.field(mf.Quadratic([1.0, 3.0]))(jnp.array(0.0), (jnp.zeros(2), jnp.zeros(2)))

@@ -36,6 +36,10 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(
+                f"the output folder must be a folder, got the file {self.folder}: choose another --out"
+            )
 
     def prepare(self) -> None:
         """Makes the folder, or raises `ValueError` if nothing can be written there."""

@@ -1,10 +1,12 @@
 """The first-order limits: gradient flow (2) and rescaled gradient flow (8)."""
 
-from .. import _tree
+import equinox as eqx
+
+from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
 from ..methods.linear_memory import AbstractLinearMemory
-from ..methods.manifold import Start, slow_response
-from .model import AbstractFlow, Claim, ModelField, ModelState
+from ..methods.manifold import Start, slow_response, start_velocity
+from .model import AbstractFlow, Claim, ModelField, ModelState, linear_memory_only
 
 
 class GradientFlow(AbstractFlow):
@@ -31,6 +33,10 @@ class GradientFlow(AbstractFlow):
         return lambda t, state: (force(state[0]),)
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
+        if not isinstance(start, str):
+            _validate.same_shapes("the start velocity", start, params, "params")
+        elif start not in ("rest", "manifold"):
+            raise _validate.unknown("start", start, ("rest", "manifold"))
         return (params,)
 
 
@@ -53,7 +59,7 @@ class RescaledGradientFlow(AbstractFlow):
         True
     """
 
-    method: AbstractLinearMemory
+    method: AbstractLinearMemory = eqx.field(converter=linear_memory_only("RescaledGradientFlow"))
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -65,4 +71,5 @@ class RescaledGradientFlow(AbstractFlow):
         return lambda t, state: (_tree.linear((rate,), (force(state[0]),)),)
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
+        start_velocity(self.method, loss, params, start)  # checked, though a limit forgets it
         return (params,)

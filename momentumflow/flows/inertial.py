@@ -1,6 +1,7 @@
 """The inertial flow: a second-order ODE that follows the iterates uniformly from rest, transient included."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -52,6 +53,7 @@ class InertialFlow(AbstractFlow):
     method: MomentumMethod = eqx.field(converter=family_only("InertialFlow"))
     order: int = eqx.field(static=True, default=2)
     weights: Float[Array, " K"] | None = None
+    constants: "Constants | None" = None
 
     def __post_init__(self) -> None:
         if isinstance(self.order, bool) or self.order not in (2, 3):
@@ -63,17 +65,23 @@ class InertialFlow(AbstractFlow):
                 f"momentum must be > 0 for an inertial flow, got {np.asarray(momentum)}: log λ and a/λ have no value; "
                 "without momentum SlowFlow follows the method from the start"
             )
+        if self.constants is None:
+            self.constants = _constants_of(self.method)
         if self.order == 3 and self.weights is None:
             if not concrete:
                 raise ValueError("order 3 must be built outside jit, vmap and grad: it needs λ as a number")
             self.weights = jnp.asarray(weights(float(np.asarray(momentum)), 3))
 
     @property
+    def _constants(self) -> "Constants":
+        return cast(Constants, self.constants)
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
         return (Claim(self.order, "rest"),)
 
     def field(self, loss: Loss | VectorField) -> ModelField:
-        force, constants = descent_field(loss), _constants(self.method)
+        force, constants = descent_field(loss), self._constants
         mass = self.method.learning_rate * constants.mass
 
         def field(t: ArrayLike, state: ModelState) -> ModelState:
@@ -87,7 +95,7 @@ class InertialFlow(AbstractFlow):
         method, force = self.method, descent_field(loss)
         v0 = start_velocity(method, loss, params, start)
         v0 = _tree.zeros_like(params) if v0 is None else v0
-        velocity = _initial_velocity(method, force, params, v0)
+        velocity = _initial_velocity(method, self._constants, force, params, v0)
         if self.weights is not None:
             third, _ = series_term(method, force, (params, v0), self.weights, 3)
             velocity = _tree.linear((1, method.learning_rate**2), (velocity, third))
@@ -95,16 +103,33 @@ class InertialFlow(AbstractFlow):
 
 
 class Constants(NamedTuple):
-    """m, β and c_1, …, c_5 of the inertial flows."""
+    """m, β, -log λ, the factors of f'f and f'y in U_2, and c_1, …, c_5."""
 
     mass: ArrayLike
     beta: ArrayLike
+    decay: ArrayLike
+    flat: ArrayLike
+    tilt: ArrayLike
     second: tuple[ArrayLike, ...]
 
 
-def _constants(method: MomentumMethod) -> Constants:
+DIGITS = 60
+"""The closed forms cancel like (1-λ)^4: of numbers at hand they are taken in 60 digits."""
+
+
+def _constants_of(method: MomentumMethod) -> Constants:
     lam, a = method.momentum, method.lookahead
-    D, ell = 1 - lam, -jnp.log(lam)
+    if not (_validate.is_concrete(lam) and _validate.is_concrete(a) and np.ndim(lam) == np.ndim(a) == 0):
+        return _constants(lam, a, jnp.log)
+    import mpmath
+
+    with mpmath.workdps(DIGITS):
+        exact = _constants(mpmath.mpf(float(np.asarray(lam))), mpmath.mpf(float(np.asarray(a))), mpmath.log)
+        return jax.tree.map(lambda x: jnp.asarray(float(x)), exact)
+
+
+def _constants(lam: Any, a: Any, log: Callable[[Any], Any]) -> Constants:
+    D, ell = 1 - lam, -log(lam)
     m, bar = D / ell, 1 / D
     beta = bar * (bar - a - 0.5) - bar * m * (bar - a / lam)
     c1 = (
@@ -140,7 +165,9 @@ def _constants(method: MomentumMethod) -> Constants:
         + 2 * ell * lam**2
         - lam * D * (1 + lam)
     ) / (2 * ell**2 * lam * D * (1 + lam))
-    return Constants(m, beta, (c1, c2, c3, c4, c5))
+    flat = (2 * a * D**2 - (1 - lam**2) + 2 * lam * ell * (1 - a * D)) / (2 * D**4)
+    tilt = -(a * D**2 - a * ell * D + ell * lam * (1 + lam) - 2 * lam * D) / D**3
+    return Constants(m, beta, ell, flat, tilt, (c1, c2, c3, c4, c5))
 
 
 def _pull(
@@ -160,13 +187,13 @@ def _pull(
     return _tree.linear((1, h**2, h**2, h**2), (pull, twice, along_force, along_velocity))
 
 
-def _initial_velocity(method: MomentumMethod, field: Field, u: Params, v: Params) -> Params:
+def _initial_velocity(
+    method: MomentumMethod, constants: Constants, field: Field, u: Params, v: Params
+) -> Params:
     """u̇ of the phase-space flow at (u, v), U_1 + hU_2 in y = v - λ̄f."""
-    lam, a, h = method.momentum, method.lookahead, method.learning_rate
-    D, ell = 1 - lam, -jnp.log(lam)
+    lam, h = method.momentum, method.learning_rate
+    D = 1 - lam
     force, slope = jax.linearize(field, u)
     y = _tree.linear((1, -1 / D), (v, force))
-    flat = (2 * a * D**2 - (1 - lam**2) + 2 * lam * ell * (1 - a * D)) / (2 * D**4)
-    tilt = -(a * D**2 - a * ell * D + ell * lam * (1 + lam) - 2 * lam * D) / D**3
-    bent = slope(_tree.linear((flat, tilt), (force, y)))
-    return _tree.linear((1 / D, lam * ell / D, h), (force, y, bent))
+    bent = slope(_tree.linear((constants.flat, constants.tilt), (force, y)))
+    return _tree.linear((1 / D, lam * constants.decay / D, h), (force, y, bent))

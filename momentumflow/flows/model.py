@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .. import _validate
 from .._types import Loss, Params, VectorField
-from ..methods.linear_memory import AbstractLinearMemory
+from ..methods.linear_memory import AbstractLinearMemory, require_scalars
 from ..methods.manifold import Start
 from ..methods.momentum import MomentumMethod
 
@@ -84,3 +84,25 @@ def family_only(model: str) -> Callable[[AbstractLinearMemory], MomentumMethod]:
         return method
 
     return convert
+
+
+def linear_memory_only(model: str) -> Callable[[AbstractLinearMemory], AbstractLinearMemory]:
+    """Converter of a field: the method itself if it is linear in its memory, else an error."""
+
+    def convert(method: AbstractLinearMemory) -> AbstractLinearMemory:
+        if not isinstance(method, AbstractLinearMemory):
+            raise TypeError(f"{model} needs a linear-memory method, got {method!r}: call mf.heavy_ball(h, λ)")
+        return method
+
+    return convert
+
+
+def require_flow(flow: AbstractFlow) -> None:
+    """Raises unless it is a model, of one method and not of an ensemble."""
+    if not isinstance(flow, AbstractFlow):
+        raise TypeError(
+            f"flow must be a continuous model, got {flow!r}: call mf.MomentumODE(method) or its like"
+        )
+    method = getattr(flow, "method", None)
+    if method is not None:
+        require_scalars(method)

@@ -17,8 +17,8 @@ from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
 
 HIGHEST = 4
-LARGEST_CANCELLATION = 1e7
-"""Σ|w|: beyond it rounding of the iterates leaves less than 1e-9 of the field in float64."""
+LARGEST_ROUNDING = 2e-3
+"""Σ|w| times the rounding unit of the session: what the weights leave of the field's digits."""
 
 
 class PhaseFlow(AbstractFlow):
@@ -100,10 +100,11 @@ def _checked_weights(momentum: ArrayLike, order: int) -> np.ndarray:
             "SlowFlow follows the method from the start"
         )
     found = np.array(weights(lam, order))
-    if np.abs(found).sum() > LARGEST_CANCELLATION:
+    limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(float).eps))
+    if np.abs(found).sum() > limit:
         raise ValueError(
             f"the weights of order {order} at λ = {lam:g} must not cancel, got Σ|w| = {np.abs(found).sum():.1e} "
-            f"> {LARGEST_CANCELLATION:.0e}: use a lower order or InertialFlow"
+            f"> {limit:.0e} of this precision: use a lower order or InertialFlow"
         )
     return found
 

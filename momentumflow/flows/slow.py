@@ -10,7 +10,7 @@ from ..expansion.differentials import combine
 from ..expansion.trees import Tree, order
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, slow_response, start_state
-from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only
+from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only, linear_memory_only
 
 _PRINTED_FOR = family_only("SlowFlow(printed=True)")
 
@@ -56,7 +56,7 @@ class SlowFlow(AbstractFlow):
         True
     """
 
-    method: AbstractLinearMemory
+    method: AbstractLinearMemory = eqx.field(converter=linear_memory_only("SlowFlow"))
     order: int = eqx.field(static=True, default=2)
     printed: bool = eqx.field(static=True, default=False)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, SOLVER_FAILED, STEP_LIMIT, Loss, Params, Trajectory, VectorField
 from ..methods.manifold import Start, is_rule
-from .model import AbstractFlow, ModelState
+from .model import AbstractFlow, ModelState, require_flow
 from .quintic import StiffSolver
 
 LARGEST_IMPLICIT = 64
@@ -59,6 +59,7 @@ def solve(
         >>> flow.params.shape, flow.outcome
         ((11, 2), 'completed')
     """
+    require_flow(flow)
     params = _validate.as_params(params)
     _validate.check_loss(loss, params)
     _validate.increasing_times(times)
@@ -93,7 +94,11 @@ def _solve(
 ) -> Trajectory:
     saveat = diffrax.SaveAt(ts=times)
     solution = integrate(flow, loss, params, start, times[-1], saveat, solver, tolerance, max_steps)
-    states = cast(ModelState, solution.ys)
+    # a solver that accepts no step leaves no value at all, yet the start is known
+    begin, known = flow.initial_state(loss, params, start), times[0] == 0
+    states = jax.tree.map(
+        lambda x, x0: x.at[0].set(jnp.where(known, x0, x[0])), cast(ModelState, solution.ys), begin
+    )
     finite = jax.vmap(_tree.is_finite)(states)
     diverged_at = jnp.where(finite.all(), -1, jnp.argmin(finite))
     velocity = states[1] if len(states) > 1 else None

@@ -7,7 +7,7 @@ from jaxtyping import Array, Int, PyTree
 
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, Field, Loss, Params, Trajectory, VectorField, descent_field
-from .linear_memory import AbstractLinearMemory, State
+from .linear_memory import AbstractLinearMemory, State, require_scalars
 from .manifold import Start, is_rule, start_state, start_velocity
 
 Carry = tuple[State, Int[Array, ""], Int[Array, ""]]
@@ -54,16 +54,6 @@ def iterate(
     return _iterate(method, loss, params, start, steps // stride, stride, save_every is not None)
 
 
-def _check_method(method: AbstractLinearMemory) -> None:
-    A, b, c, _ = method.memory(0)
-    shapes = {jnp.shape(x) for x in (*(x for row in A for x in row), *b, *c, method.time_step)}
-    if shapes != {()}:
-        raise ValueError(
-            f"a method's constants must be scalars, got shapes {sorted(shapes - {()})}: "
-            "map over an ensemble of methods with eqx.filter_vmap"
-        )
-
-
 def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
     steps = _validate.count("steps", steps)
     if save_every is None:
@@ -87,7 +77,7 @@ def _iterate(
     stride: int,
     keep_first: bool,
 ) -> Trajectory:
-    _check_method(method)
+    require_scalars(method)
     _validate.check_loss(loss, params)
     field = descent_field(loss)
     state = start_state(method, loss, params, start)

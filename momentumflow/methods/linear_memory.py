@@ -130,3 +130,14 @@ class LinearMemory(AbstractLinearMemory):
 def gradient_query(method: AbstractLinearMemory, state: State, n: ArrayLike = 0) -> Params:
     """The point u_n + … at which the next step evaluates the field."""
     return _tree.linear(method.memory(n).c, state)
+
+
+def require_scalars(method: AbstractLinearMemory) -> None:
+    """Raises for an ensemble that was not mapped over: its constants would be taken coordinate by coordinate."""
+    A, b, c, _ = method.memory(0)
+    shapes = {np.shape(x) for x in (*(x for row in A for x in row), *b, *c, method.time_step)}
+    if shapes != {()}:
+        raise ValueError(
+            f"a method's constants must be scalars, got shapes {sorted(shapes - {()})}: "
+            "map over an ensemble of methods with eqx.filter_vmap"
+        )

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .. import _tree, _validate
 from .._types import COMPLETED, Loss, Params, VectorField, descent_field
-from ..flows.model import AbstractFlow
+from ..flows.model import AbstractFlow, require_flow
 from ..flows.solve import default_tolerance, integrate, solver_status
 from ..methods.iterate import stepper
 from ..methods.linear_memory import AbstractLinearMemory
@@ -76,11 +76,14 @@ def convergence_study(
     if from_time >= final_time:
         raise ValueError(f"from_time must be below final_time, got {from_time} and {final_time}")
     tolerance = default_tolerance(params) if tolerance is None else tolerance
+    _validate.positive("tolerance", tolerance, "leave it out for the default")
+    max_steps = _validate.count("max_steps", max_steps)
     dtype = _tree.dtype(params)
     window = (jnp.asarray(from_time, dtype), jnp.asarray(final_time, dtype))
     errors, floors = [], []
     for h in rates:
         stepper_h = method(float(h))
+        require_flow(flow(stepper_h))
         begin = start(stepper_h, loss, params) if is_rule(start, params) else start
         error, scale, steps = _sup_error(
             stepper_h, flow(stepper_h), loss, params, begin, window, tolerance, max_steps

@@ -100,7 +100,7 @@ def _checked_weights(momentum: ArrayLike, order: int) -> np.ndarray:
             "SlowFlow follows the method from the start"
         )
     found = np.array(weights(lam, order))
-    limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(float).eps))
+    limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(jnp.result_type(float)).eps))
     if np.abs(found).sum() > limit:
         raise ValueError(
             f"the weights of order {order} at λ = {lam:g} must not cancel, got Σ|w| = {np.abs(found).sum():.1e} "

@@ -210,13 +210,13 @@ def _symbolic(order: int, momentum: Any, lookahead: Any) -> tuple[Expansions, An
     import sympy
 
     ring, bar, a = sympy.ring("bar,a", sympy.QQ)
-    symbols = sympy.symbols("lambda a")
+    lam, free = sympy.symbols("lambda a")
     number = None if momentum is None else sympy.Rational(str(_exact(momentum)))
     amplification = bar if number is None else ring(1 / (1 - number))
     ahead = a if lookahead in (None, "momentum") else ring(sympy.Rational(str(_exact(lookahead))))
     scheme = Scheme([[amplification]], [amplification - 1], [ring(1)], ring(1), [ahead])
-    forward = {"a": symbols[0] if lookahead == "momentum" else symbols[1]}
-    return expand(scheme, order), lambda value, sigma: _over_powers(value / sigma, symbols[0], forward["a"])
+    shown = lam if lookahead == "momentum" else free
+    return expand(scheme, order), lambda value, sigma: _over_powers(value / sigma, lam, shown)
 
 
 def _over_powers(value: Any, lam: Any, a: Any) -> Any:

@@ -14,12 +14,12 @@ import jax
 
 from .._errors import unknown
 from .._progress import SILENT, Progress
+from ..training.datasets import VARIABLE as DATA_VARIABLE
 from . import page, record, registry
 from .record import Record
 from .registry import Entry
 from .store import Damaged, Store, write_text
 
-DATA_VARIABLE = "MOMENTUMFLOW_DATA"
 ERROR = "error.txt"
 
 

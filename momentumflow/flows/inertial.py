@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree, _validate
 from .._types import Field, Loss, Params, VectorField, descent_field
 from ..expansion.differentials import derivative
-from ..expansion.interpolation import weights
+from ..expansion.interpolation import DIGITS, weights
 from ..methods.manifold import Start, start_velocity
 from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
@@ -113,11 +113,8 @@ class Constants(NamedTuple):
     second: tuple[ArrayLike, ...]
 
 
-DIGITS = 60
-"""The closed forms cancel like (1-λ)^4: of numbers at hand they are taken in 60 digits."""
-
-
 def _constants_of(method: MomentumMethod) -> Constants:
+    """In 60 digits for numbers at hand, as the closed forms cancel like (1-λ)⁴; in JAX for traced ones."""
     lam, a = method.momentum, method.lookahead
     if not (_validate.is_concrete(lam) and _validate.is_concrete(a) and np.ndim(lam) == np.ndim(a) == 0):
         return _constants(lam, a, jnp.log)

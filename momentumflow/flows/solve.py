@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, SOLVER_FAILED, STEP_LIMIT, Loss, Params, Trajectory, VectorField
 from ..methods.manifold import Start, is_rule
-from .model import AbstractFlow, ModelState, require_flow
+from .model import AbstractFlow, ModelField, ModelState, require_flow
 from .quintic import StiffSolver
 
 LARGEST_IMPLICIT = 64
@@ -93,11 +93,19 @@ def _solve(
     max_steps: int,
 ) -> Trajectory:
     saveat = diffrax.SaveAt(ts=times)
-    solution = integrate(flow, loss, params, start, times[-1], saveat, solver, tolerance, max_steps)
+    state = flow.initial_state(loss, params, start)
+    solution = integrate(
+        flow.field(loss),
+        state,
+        times[-1],
+        saveat,
+        solver or default_solver(flow, state),
+        tolerance,
+        max_steps,
+    )
     # a solver that accepts no step leaves no value at all, yet the start is known
-    begin, known = flow.initial_state(loss, params, start), times[0] == 0
     states = jax.tree.map(
-        lambda x, x0: x.at[0].set(jnp.where(known, x0, x[0])), cast(ModelState, solution.ys), begin
+        lambda x, x0: x.at[0].set(jnp.where(times[0] == 0, x0, x[0])), cast(ModelState, solution.ys), state
     )
     finite = jax.vmap(_tree.is_finite)(states)
     diverged_at = jnp.where(finite.all(), -1, jnp.argmin(finite))
@@ -105,26 +113,26 @@ def _solve(
     return Trajectory(times, states[0], velocity, diverged_at, solver_status(solution, finite.all()))
 
 
+def default_solver(flow: AbstractFlow, state: ModelState) -> diffrax.AbstractSolver:
+    """Implicit for a model with an initial layer in small dimension, else explicit."""
+    return StiffSolver() if flow.stiff and _tree.size(state) <= LARGEST_IMPLICIT else diffrax.Tsit5()
+
+
 def integrate(
-    flow: AbstractFlow,
-    loss: Loss | VectorField,
-    params: Params,
-    start: Start,
+    field: ModelField,
+    state: ModelState,
     final_time: Float[Array, ""],
     saveat: diffrax.SaveAt,
-    solver: diffrax.AbstractSolver | None,
+    solver: diffrax.AbstractSolver,
     tolerance: float | Float[Array, ""],
     max_steps: int,
 ) -> diffrax.Solution:
     """The one call of diffrax, from t = 0."""
-    state = flow.initial_state(loss, params, start)
-    field = flow.field(loss)
-    implicit = flow.stiff and _tree.size(state) <= LARGEST_IMPLICIT
     # a step below the spacing of floating-point numbers ends the solve: the solution blows up there
-    smallest = 4 * float(jnp.finfo(_tree.dtype(params)).eps) * final_time
+    smallest = 4 * float(jnp.finfo(_tree.dtype(state)).eps) * final_time
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y)),
-        solver or (StiffSolver() if implicit else diffrax.Tsit5()),
+        solver,
         t0=jnp.zeros_like(final_time),
         t1=final_time,
         dt0=None,

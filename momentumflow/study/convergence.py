@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, Loss, Params, VectorField, descent_field
 from ..flows.model import AbstractFlow, require_flow
-from ..flows.solve import default_tolerance, integrate, solver_status
+from ..flows.solve import default_solver, default_tolerance, integrate, solver_status
 from ..methods.iterate import stepper
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, is_rule, start_state
@@ -83,11 +83,10 @@ def convergence_study(
     errors, floors = [], []
     for h in rates:
         stepper_h = method(float(h))
-        require_flow(flow(stepper_h))
+        model = flow(stepper_h)
+        require_flow(model)
         begin = start(stepper_h, loss, params) if is_rule(start, params) else start
-        error, scale, steps = _sup_error(
-            stepper_h, flow(stepper_h), loss, params, begin, window, tolerance, max_steps
-        )
+        error, scale, steps = _sup_error(stepper_h, model, loss, params, begin, window, tolerance, max_steps)
         rounding = float(jnp.finfo(dtype).eps) * np.sqrt(float(steps))
         errors.append(float(error))
         floors.append(float(scale) * (FLOOR_PER_TOLERANCE * tolerance + rounding))
@@ -116,7 +115,9 @@ def _sup_error(
     """max |u_n - u(t_n)| over the window, max |u_n| over the run, and its number of steps."""
     begin, end = window
     saveat = diffrax.SaveAt(dense=True)
-    solution = integrate(flow, loss, params, start, end, saveat, None, tolerance, max_steps)
+    begin_at = flow.initial_state(loss, params, start)
+    solver = default_solver(flow, begin_at)
+    solution = integrate(flow.field(loss), begin_at, end, saveat, solver, tolerance, max_steps)
     state = start_state(method, loss, params, start)
     advance = stepper(method, descent_field(loss))
     # a slack of 1e-6 of a step keeps the last iterate where T/Δt is a whole number up to rounding

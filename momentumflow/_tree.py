@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 
 
 def linear(coefficients: Sequence[ArrayLike] | Float[Array, " n"], trees: Sequence[PyTree]) -> PyTree:
@@ -34,6 +34,12 @@ def zeros_like(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+def inner(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    """Euclidean inner product over all leaves together."""
+    first, *rest = map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b))
+    return sum(rest, first)
+
+
 def norm(tree: PyTree) -> Float[Array, ""]:
     """Euclidean norm over all leaves together."""
     return jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
@@ -43,6 +49,14 @@ def is_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every entry of every leaf is finite."""
     # 0 x is 0 for finite x only; XLA sums it at no cost within a step, unlike a logical reduction
     return jnp.asarray(sum(jnp.sum(0 * x) for x in jax.tree.leaves(tree)) == 0)
+
+
+def normal(key: PRNGKeyArray, like: PyTree) -> PyTree:
+    """A tree of independent standard normal numbers."""
+    leaves, structure = jax.tree.flatten(like)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, drawn)
 
 
 def size(tree: PyTree) -> int:

@@ -54,6 +54,8 @@ MODELS = {
     "momentum, tree": (lambda m: mf.MomentumODE(m, START), FAMILY, FINE),
     "slow flow 1": (lambda m: mf.SlowFlow(m, order=1), SLOW, FINE),
     "slow flow 2": (mf.SlowFlow, SLOW, FINE),
+    "principal flow": (mf.PrincipalFlow, FAMILY, FINE),
+    "principal, first order": (lambda m: mf.PrincipalFlow(m, phase=False), FAMILY, FINE),
     "slow flow, printed": (lambda m: mf.SlowFlow(m, printed=True), FAMILY, FINE),
     "strongly convex": (lambda m: mf.StronglyConvexODE(MU), STRONG, HALF),
     "Su-Boyd-Candès": (

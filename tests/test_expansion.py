@@ -229,7 +229,15 @@ def test_slow_flow_of_every_order(p, lookahead):
     [
         (lambda: mf.modified_equation(0), "order must be an integer >= 1, got 0"),
         (lambda: mf.modified_equation(True), "order must be an integer >= 1, got True"),
-        (lambda: mf.modified_equation(13), "order must be <= 12, got 13"),
+        (
+            lambda: mf.modified_equation(13, 0.5),
+            "order must be <= 12 with numbers, got 13: order 12 .* takes 13 s",
+        ),
+        (lambda: mf.modified_equation(11), "order must be <= 10 with symbols, got 11: .*give numbers"),
+        (
+            lambda: jax.jit(lambda x: mf.modified_equation_of(mf.heavy_ball(0.1, x), 9)[()])(0.5),
+            "<= 8 under jit, got 9",
+        ),
         (lambda: mf.modified_equation(2, 1), r"momentum must be in \[0, 1\)"),
         (lambda: mf.modified_equation(2, 0.5, -1), "lookahead must be finite and >= 0"),
         (lambda: mf.modified_equation(2, 0.5, "momentun"), "did you mean 'momentum'"),

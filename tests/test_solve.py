@@ -304,3 +304,13 @@ def test_what_is_no_model(call, error, words):
 def test_su_boyd_candes_refuses_a_velocity():
     with pytest.raises(ValueError, match="only from rest"):
         mf.solve(mf.SuBoydCandesODE(), quadratic, jnp.ones(2), jnp.array([0.0, 1.0]), start=jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [mf.MomentumODE, mf.InertialFlow, mf.PhaseFlow, mf.PrincipalFlow, lambda m: mf.HigherOrderODE(m, 3),
+     lambda m: mf.SlowFlow(m, printed=True)],
+)  # fmt: skip
+def test_models_of_the_family_refuse_other_methods(model):
+    with pytest.raises(TypeError, match=r"is stated for the family \(7\)"):
+        model(mf.wilson_splitting(0.1, 1.0))

@@ -4,23 +4,36 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import _validate
 from ..methods.linear_memory import AbstractLinearMemory
+from ..methods.momentum import MomentumMethod
 from .invariance import Expansions, Number, Scheme, expand
 from .trees import Tree, latex, name, symmetry
 from .trees import order as size
 
-HIGHEST = 12
-"""Trees of order 12 number 4 766; each further order has three times as many."""
+_LIMITS = {
+    "with numbers": (
+        12,
+        "order 12 (4 766 trees) takes 13 s in fractions, 2 s in floats, a further one three times it",
+    ),
+    "with symbols": (
+        10,
+        "order 9 takes 7 s in λ and a minute in λ and a, a further one four times it: give numbers",
+    ),
+    "under jit": (8, "order 8 takes a minute and a half to compile, a further one four times it"),
+}
+"""Highest order by what the coefficients are made of, and the time that was measured on one core."""
 
 
 class Expansion(Mapping[Tree, Any]):
     r"""$\sum_\tau h^{|\tau|-1} c_\tau F(\tau)(u)$: rooted trees to coefficients, in the order of h.
 
     A mapping from a tree to $c_\tau$ (the symmetry of the tree is in it); `str` and LaTeX read as a formula.
+    For v' and y' of `phase_expansion` the power of h is one less.
     Coefficients are sympy expressions in λ and a, `Fraction`s, or floats, as the arguments were.
 
     !!! example
@@ -31,9 +44,10 @@ class Expansion(Mapping[Tree, Any]):
         [(0, '1/(1 - lambda)'), (1, '(-lambda - 1)/(2*(1 - lambda)**3)')]
     """
 
-    def __init__(self, coefficients: Mapping[Tree, Any], left: str) -> None:
+    def __init__(self, coefficients: Mapping[Tree, Any], left: str, power: int = 0) -> None:
         self._coefficients = dict(coefficients)
         self._left = left
+        self._power = power
 
     def __getitem__(self, tree: Tree) -> Any:
         return self._coefficients[tree]
@@ -50,7 +64,7 @@ class Expansion(Mapping[Tree, Any]):
         return max(map(size, self))
 
     def __str__(self) -> str:
-        terms = [f"({c}) {_power(tree, 'h^{}')}{name(tree)}" for tree, c in self.items() if c != 0]
+        terms = [f"({c}) {self._step(tree, 'h^{}')}{name(tree)}" for tree, c in self.items() if c != 0]
         return f"{self._left} = " + " + ".join(terms)
 
     def __repr__(self) -> str:
@@ -64,18 +78,17 @@ class Expansion(Mapping[Tree, Any]):
         from sympy import latex as typeset
         from sympy import sympify
 
-        left = {"u'": r"\dot u", "v": "v"}[self._left]
+        left = rf"\dot {self._left[0]}" if self._left.endswith("'") else self._left
         terms = [
-            rf"\left({typeset(sympify(c))}\right) {_power(tree, 'h^{{{}}} ')}{latex(tree)}"
+            rf"\left({typeset(sympify(c))}\right) {self._step(tree, 'h^{{{}}} ')}{latex(tree)}"
             for tree, c in self.items()
             if c != 0
         ]
         return f"{left} = " + " + ".join(terms)
 
-
-def _power(tree: Tree, form: str) -> str:
-    k = size(tree) - 1
-    return "" if k == 0 else "h " if k == 1 else form.format(k) + ("" if form.endswith(" ") else " ")
+    def _step(self, tree: Tree, form: str) -> str:
+        k = size(tree) - 1 + self._power
+        return "" if k == 0 else "h " if k == 1 else form.format(k) + ("" if form.endswith(" ") else " ")
 
 
 def modified_equation(order: int, momentum: Any = None, lookahead: Any = 0) -> Expansion:
@@ -88,7 +101,7 @@ def modified_equation(order: int, momentum: Any = None, lookahead: Any = 0) -> E
 
     **Arguments:**
 
-    - `order`: p, from 1 to 12.
+    - `order`: p, from 1 to 12, with symbols to 10.
     - `momentum`: λ in [0, 1): `None` for a symbol, a `Fraction` or an int for exact numbers, or a float.
     - `lookahead`: a ≥ 0, likewise (`None` for a symbol); "momentum" is Nesterov.
 
@@ -122,10 +135,28 @@ def manifold_expansion(order: int, momentum: Any = None, lookahead: Any = 0) -> 
     return Expansion({t: convert(rows[0], symmetry(t)) for t, rows in expansions.manifold.items()}, "v")
 
 
+def step_expansion(order: int, momentum: Any = None, lookahead: Any = 0) -> Expansion:
+    r"""One step of the family (7) on its invariant manifold, $z = (u_{n+1} - u_n)/h$ in terms of $u = u_n$,
+    $z = \bar\lambda f + hz_2(u) + \dots + h^{p-1}z_p(u)$: the method without its memory.
+
+    **Arguments** and **Raises:** as `modified_equation`.
+
+    Order 2 is Cattaneo, Klusowski & Shigida (2024) at late times: $z_2 = -\lambda\bar\lambda^3f'f$ for heavy ball.
+
+    !!! example
+
+        >>> import momentumflow as mf
+        >>> mf.step_expansion(2)[((),)], mf.step_expansion(2, lookahead="momentum")[((),)]
+        (-lambda/(1 - lambda)**3, -lambda**2/(1 - lambda)**3)
+    """
+    expansions, convert = _family(order, momentum, lookahead)
+    return Expansion({t: convert(c, symmetry(t)) for t, c in expansions.step.items()}, "z")
+
+
 def modified_equation_of(method: AbstractLinearMemory, order: int) -> Expansion:
     r"""The slow flow of any linear-memory method with fixed $A, b, c$, with coefficients as floats.
 
-    **Arguments:** `method`, not one whose momentum varies; `order` from 1 to 12.
+    **Arguments:** `method`, not one whose momentum varies; `order` from 1 to 12, under `jit` to 8.
 
     **Returns:** an `Expansion` in powers of the method's own time step.
 
@@ -135,21 +166,36 @@ def modified_equation_of(method: AbstractLinearMemory, order: int) -> Expansion:
         >>> {len(t): round(float(c), 6) for t, c in mf.modified_equation_of(mf.heavy_ball(0.1, 0.5), 2).items()}
         {0: 2.0, 1: -6.0}
     """
-    flow = expand(scheme_of(method), _check_order(order)).flow
+    flow = _expand(method, order).flow
     return Expansion({tree: value / symmetry(tree) for tree, value in flow.items()}, "u'")
 
 
 def manifold_of(method: AbstractLinearMemory, order: int) -> list[Expansion]:
     """The graph of every memory row of a linear-memory method, in powers of its own time step."""
-    manifold = expand(scheme_of(method), _check_order(order)).manifold
+    manifold = _expand(method, order).manifold
     return [
         Expansion({tree: rows[i] / symmetry(tree) for tree, rows in manifold.items()}, "v")
         for i in range(method.rows - 1)
     ]
 
 
+def step_of(method: AbstractLinearMemory, order: int) -> Expansion:
+    """(u_{n+1} - u_n)/Δt of a linear-memory method on its manifold, in powers of its own time step Δt."""
+    step = _expand(method, order).step
+    return Expansion({tree: value / symmetry(tree) for tree, value in step.items()}, "z")
+
+
 def scheme_of(method: AbstractLinearMemory) -> Scheme:
-    """The method's A, b, c over the arrays of JAX, the time step taken out."""
+    """The method's A, b, c over the arrays of JAX, the time step taken out.
+
+    Of the family (7) λ and a are all that is left, as floats where they are known: they are when h is traced.
+    """
+    if isinstance(method, MomentumMethod):
+        lam, a = (
+            float(np.asarray(x)) if _validate.is_concrete(x) else x
+            for x in (method.momentum, method.lookahead)
+        )
+        return Scheme([[1 / (1 - lam)]], [lam / (1 - lam)], [1], 1, [a])
     if method.varies:
         raise ValueError(
             f"{type(method).__name__} has momentum that varies with n and so no modified equation of its own: "
@@ -169,19 +215,34 @@ def scheme_of(method: AbstractLinearMemory) -> Scheme:
     )
 
 
-def _check_order(order: Any) -> int:
-    order = _validate.count("order", order)
-    if order > HIGHEST:
-        raise ValueError(
-            f"order must be <= {HIGHEST}, got {order}: order 9 (486 trees) takes about a second, and each "
-            "further one about four times as long as the last"
-        )
+def _check_order(order: Any, made: str = "with numbers") -> int:
+    order, (highest, times) = _validate.count("order", order), _LIMITS[made]
+    if order > highest:
+        raise ValueError(f"order must be <= {highest} {made}, got {order}: {times}")
     return order
+
+
+def _expand(method: AbstractLinearMemory, order: int) -> Expansions:
+    scheme = scheme_of(method)
+    concrete = all(map(_validate.is_concrete, jax.tree.leaves(scheme)))
+    return expand(scheme, _check_order(order, "with numbers" if concrete else "under jit"))
 
 
 def _family(order: int, momentum: Any, lookahead: Any) -> tuple[Expansions, Any]:
     """Expansions of the family over the smallest ring that holds λ and a, and the way back to numbers."""
-    order = _check_order(order)
+    symbolic = momentum is None or lookahead is None
+    order = _check_order(order, "with symbols" if symbolic else "with numbers")
+    lookahead = checked_lookahead(momentum, lookahead)
+    if symbolic:
+        return _symbolic(order, momentum, lookahead)
+    lam, a = exact(momentum), exact(lookahead)
+    amplification = 1 / (1 - lam)
+    scheme = Scheme([[amplification]], [lam * amplification], [1], 1, [a])
+    return expand(scheme, order), lambda value, sigma: value / sigma
+
+
+def checked_lookahead(momentum: Any, lookahead: Any) -> Any:
+    """`lookahead` with "momentum" put in its place where that is a number; raises for values out of range."""
     if momentum is not None:
         _validate.momentum_factor("momentum", float(momentum))
         if lookahead == "momentum":
@@ -190,15 +251,10 @@ def _family(order: int, momentum: Any, lookahead: Any) -> tuple[Expansions, Any]
         raise _validate.unknown("lookahead", lookahead, ("momentum",))
     if lookahead is not None and lookahead != "momentum":
         _validate.non_negative("lookahead", float(lookahead), "0 is heavy ball")
-    if momentum is None or lookahead is None:
-        return _symbolic(order, momentum, lookahead)
-    lam, a = _exact(momentum), _exact(lookahead)
-    amplification = 1 / (1 - lam)
-    scheme = Scheme([[amplification]], [lam * amplification], [1], 1, [a])
-    return expand(scheme, order), lambda value, sigma: value / sigma
+    return lookahead
 
 
-def _exact(value: Any) -> Number:
+def exact(value: Any) -> Number:
     """A Fraction for what is rational, a float for a float."""
     if isinstance(value, (float, np.floating)):
         return float(value)
@@ -211,9 +267,9 @@ def _symbolic(order: int, momentum: Any, lookahead: Any) -> tuple[Expansions, An
 
     ring, bar, a = sympy.ring("bar,a", sympy.QQ)
     lam, free = sympy.symbols("lambda a")
-    number = None if momentum is None else sympy.Rational(str(_exact(momentum)))
+    number = None if momentum is None else sympy.Rational(str(exact(momentum)))
     amplification = bar if number is None else ring(1 / (1 - number))
-    ahead = a if lookahead in (None, "momentum") else ring(sympy.Rational(str(_exact(lookahead))))
+    ahead = a if lookahead in (None, "momentum") else ring(sympy.Rational(str(exact(lookahead))))
     scheme = Scheme([[amplification]], [amplification - 1], [ring(1)], ring(1), [ahead])
     shown = lam if lookahead == "momentum" else free
     return expand(scheme, order), lambda value, sigma: _over_powers(value / sigma, lam, shown)

@@ -2,50 +2,72 @@ r"""Weights that turn iterates into the field of the flow through them.
 
 If $P_h$ is one step of (15) then $X = \log P_h$ is the field whose flow, per step, passes through the iterates.
 A polynomial q that equals log at the eigenvalues $\lambda^m$ of $P_0$ to high enough order stands in for log:
-$q(P_h) = \sum_j w_j P_h^j$, a linear combination of iterates.
+$q(P_h) = \sum_j w_j P_h^j$, a linear combination of iterates. Its weights are $w_j = r_j + \ell s_j$ with
+$\ell = -\log\lambda$ and r, s rational in λ.
 """
 
+from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
-DIGITS = 60
+DIGITS = 300
+r"""The weights of order p cancel like $(1-\lambda)^K$."""
 
 
 @lru_cache(maxsize=256)
 def weights(momentum: float, order: int) -> tuple[float, ...]:
     r"""w_0, …, w_K of the polynomial that interpolates log at 1 (p+1 times), λ (p times), …, λ^p (once).
 
-    $\sum_j w_jP_h^j(z)$ equals $X$ up to $O(h^{p+1})$ in u and $O(h^p)$ in v; K = (p+1)(p+2)/2 - 1. Confluent
-    divided differences in 60 digits, as the weights cancel in float64.
+    $\sum_j w_jP_h^j(z)$ equals $X$ up to $O(h^{p+1})$ in u and $O(h^p)$ in v; K = (p+1)(p+2)/2 - 1.
 
     >>> [round(w, 6) for w in weights(0.9, 1)]
     [-1.536052, 2.072103, -0.536052]
     """
+    exact = exact_weights(Fraction(momentum), order)
+    return tuple(in_floats(r, s, Fraction(momentum)) for r, s in zip(*exact, strict=True))
+
+
+def exact_weights(momentum: Any, order: int) -> tuple[list, list]:
+    """r_0, …, r_K and s_0, …, s_K over any field that holds λ.
+
+    >>> [[str(x) for x in row] for row in exact_weights(Fraction(1, 2), 1)]
+    [['1', '-3', '2'], ['-4', '8', '-4']]
+    """
+    powers = [m for m in range(order + 1) for _ in range(order + 1 - m)]
+    nodes = [momentum**m for m in powers]
+    zero = 0 * momentum
+    # log^(k)(x)/k! where nodes are the same; log λ^m = -mℓ
+    rational = _interpolate(nodes, [zero] * len(nodes), lambda x, k: (-1) ** (k - 1) / (k * x**k))
+    decay = _interpolate(nodes, [zero - m for m in powers], lambda x, k: zero)
+    return rational, decay
+
+
+def in_floats(rational: Fraction, decay: Fraction, momentum: Fraction) -> float:
+    """r + ℓs, whose terms cancel like a power of 1-λ, in `DIGITS` digits first."""
     import mpmath
 
     with mpmath.workdps(DIGITS):
-        lam = mpmath.mpf(momentum)
-        nodes = [lam**m for m in range(order + 1) for _ in range(order + 1 - m)]
-        newton = _divided_differences(nodes)
-        monomial = [mpmath.mpf(0)] * len(nodes)
-        for coefficient, node in zip(reversed(newton), reversed(nodes), strict=True):
-            # Horner: q ← q (μ - node) + coefficient
-            monomial = [
-                (monomial[j - 1] if j else 0) - node * monomial[j] + (coefficient if j == 0 else 0)
-                for j in range(len(nodes))
-            ]
-        return tuple(float(w) for w in monomial)
+        r, s, lam = (mpmath.mpf(x.numerator) / x.denominator for x in (rational, decay, momentum))
+        return float(r - s * mpmath.log(lam))
 
 
-def _divided_differences(nodes: list) -> list:
-    """log[x_0], log[x_0, x_1], … with equal nodes beside each other."""
-    import mpmath
+def _interpolate(nodes: list, values: list, derivative: Callable[[Any, int], Any]) -> list:
+    """Monomial coefficients of the Hermite interpolant; equal nodes beside each other, `derivative` over k!."""
+    newton = _divided_differences(nodes, values, derivative)
+    monomial = [0 * nodes[0]] * len(nodes)
+    for coefficient, node in zip(reversed(newton), reversed(nodes), strict=True):
+        # Horner: q ← q (μ - node) + coefficient
+        monomial = [(monomial[j - 1] if j else coefficient) - node * monomial[j] for j in range(len(nodes))]
+    return monomial
 
-    column = [mpmath.log(x) for x in nodes]
+
+def _divided_differences(nodes: list, column: list, derivative: Callable[[Any, int], Any]) -> list:
+    """g[x_0], g[x_0, x_1], …"""
     found = [column[0]]
     for k in range(1, len(nodes)):
         column = [
-            # log^(k)(x)/k! where all k+1 nodes are the same
-            (-1) ** (k - 1) / (k * nodes[i] ** k)
+            derivative(nodes[i], k)
             if nodes[i] == nodes[i + k]
             else (column[i + 1] - column[i]) / (nodes[i + k] - nodes[i])
             for i in range(len(nodes) - k)

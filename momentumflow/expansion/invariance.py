@@ -38,15 +38,17 @@ class Scheme(NamedTuple):
 
 
 class Expansions(NamedTuple):
-    """ω(τ) of every memory row, and β(τ) of the flow, not yet divided by σ(τ)."""
+    """ω(τ) of every memory row, φ(τ) of the step and β(τ) of the flow, not yet divided by σ(τ)."""
 
     manifold: dict[Tree, list[Number]]
+    step: dict[Tree, Number]
     flow: dict[Tree, Number]
 
 
 def expand(scheme: Scheme, highest: int) -> Expansions:
-    """Both expansions for all trees up to order `highest`, by induction over the trees."""
+    """All expansions for all trees up to order `highest`, by induction over the trees."""
     manifold: dict[Tree, list[Number]] = {}
+    step: dict[Tree, Number] = {}
     flow: dict[Tree, Number] = {}
     lie_rows: list[Lie] = [{} for _ in scheme.gain]
     lie_flow: Lie = {}
@@ -58,9 +60,10 @@ def expand(scheme: Scheme, highest: int) -> Expansions:
         for lie, value, row in zip(lie_rows, manifold[tree], high, strict=True):
             lie[tree] = [value, *row]
         bent = _derivatives(lie_flow, flow, tree)
-        flow[tree] = _dot(scheme.push, force) + scheme.direct * product - _weighted(bent, 1)
+        step[tree] = _dot(scheme.push, force) + scheme.direct * product
+        flow[tree] = step[tree] - _weighted(bent, 1)
         lie_flow[tree] = [flow[tree], *bent]
-    return Expansions(manifold, flow)
+    return Expansions(manifold, step, flow)
 
 
 Lie = dict[Tree, list[Number]]

@@ -1,6 +1,7 @@
 """Rooted trees and the elementary differentials that they stand for.
 
-A tree is the sorted tuple of its subtrees: `()` is f, `((),)` is f'f, `((), ())` is f''[f, f].
+A tree is the sorted tuple of its subtrees: `()` is f, `((),)` is f'f, `((), ())` is f''[f, f]. Some leaves may be
+vectors of their own: with `v = Leaf("v")`, `((), v)` is f''[f, v].
 """
 
 from collections import Counter
@@ -12,9 +13,38 @@ from math import factorial, prod
 Tree = tuple
 
 
+class Leaf(tuple):
+    """A tree of one node that stands for a given vector, not for f; it is sorted after every other tree."""
+
+    symbol: str
+
+    def __new__(cls, symbol: str) -> "Leaf":
+        leaf = super().__new__(cls)
+        leaf.symbol = symbol
+        return leaf
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Leaf) and self.symbol == other.symbol
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.symbol)
+
+    def __lt__(self, other: Tree) -> bool:
+        return isinstance(other, Leaf) and self.symbol < other.symbol
+
+    def __gt__(self, other: Tree) -> bool:
+        return not isinstance(other, Leaf) or self.symbol > other.symbol
+
+    def __repr__(self) -> str:
+        return self.symbol
+
+
 @cache
 def order(tree: Tree) -> int:
-    """Number of nodes, the number of f's in the elementary differential."""
+    """Number of nodes, the number of f's and leaves in the elementary differential."""
     return 1 + sum(map(order, tree))
 
 
@@ -25,25 +55,27 @@ def symmetry(tree: Tree) -> int:
 
 
 @cache
-def trees(size: int) -> tuple[Tree, ...]:
-    """All rooted trees with `size` nodes: 1, 1, 2, 4, 9, 20, 48, 115, 286, …"""
-    return tuple(sorted({tuple(sorted(forest)) for forest in _forests(size - 1, size - 1)}))
+def trees(size: int, leaves: tuple[Leaf, ...] = ()) -> tuple[Tree, ...]:
+    """All rooted trees with `size` nodes: 1, 1, 2, 4, 9, 20, 48, 115, 286, …; with one kind of `leaves`
+    beside f 2, 2, 5, 13, 37, 108, …"""
+    grown = {tuple(sorted(forest)) for forest in _forests(size - 1, size - 1, leaves)}
+    return tuple(sorted(grown.union(leaves if size == 1 else ())))
 
 
-def _forests(size: int, largest: int) -> Iterator[Tree]:
+def _forests(size: int, largest: int, leaves: tuple[Leaf, ...]) -> Iterator[Tree]:
     """Multisets of trees with `size` nodes in all, none with more than `largest`."""
     if size == 0:
         yield ()
     for part in range(min(size, largest), 0, -1):
         for count in range(1, size // part + 1):
-            for head in combinations_with_replacement(trees(part), count):
-                for tail in _forests(size - part * count, part - 1):
+            for head in combinations_with_replacement(trees(part, leaves), count):
+                for tail in _forests(size - part * count, part - 1, leaves):
                     yield head + tail
 
 
-def up_to(size: int) -> tuple[Tree, ...]:
+def up_to(size: int, leaves: tuple[Leaf, ...] = ()) -> tuple[Tree, ...]:
     """All trees with at most `size` nodes, by order."""
-    return tuple(tree for n in range(1, size + 1) for tree in trees(n))
+    return tuple(tree for n in range(1, size + 1) for tree in trees(n, leaves))
 
 
 @cache
@@ -63,6 +95,8 @@ def name(tree: Tree) -> str:
     >>> name(((((),),), ()))
     "f''[f'[f'[f]],f]"
     """
+    if isinstance(tree, Leaf):
+        return tree.symbol
     if not tree:
         return "f"
     arguments = ",".join(map(name, sorted(tree, key=lambda child: (-order(child), child))))
@@ -76,6 +110,8 @@ def latex(tree: Tree) -> str:
     >>> latex((((),),))
     "f'f'f"
     """
+    if isinstance(tree, Leaf):
+        return tree.symbol
     if not tree:
         return "f"
     parts = [latex(child) for child in sorted(tree, key=lambda child: (-order(child), child))]

@@ -3,14 +3,13 @@
 import math
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 from scipy.optimize import brentq
 
 import momentumflow as mf
 
-from ..theory.appendix_c import constants, largest_correction
+from ..theory.appendix_c import largest_correction
 from ._errata import Row, path
 
 _BOUNDS = mf.Bounds(1.0, 1.0, 1.0)
@@ -44,7 +43,8 @@ def _one_step() -> Row:
 def _lemma_9(seed: int) -> list[Row]:
     """τ₁ against the smallest γ of (38), and (38) on random cases."""
     h, lam, a = 0.002, 0.9, 0.9
-    printed, right = (float(largest_correction(_BOUNDS, h, lam, a, p)) for p in (True, False))
+    method = mf.momentum_method(h, lam, a)
+    printed, right = (float(largest_correction(_BOUNDS, method, p)) for p in (True, False))
     solved = brentq(lambda gamma: _excess_of_38(gamma, _BOUNDS, h, lam, a), 0.0, 1e6, xtol=1e-9)
     forms = ("1-λ+hB₁(a+λλ̄) below", "1-λ-hB₁(a+λλ̄) below")
     what = "τ₁ of NAG, λ = 0.9, B₀ = B₁ = 1"
@@ -54,7 +54,8 @@ def _lemma_9(seed: int) -> list[Row]:
     momentum, lookahead = rng.uniform(0.05, 0.98, _CASES), rng.uniform(0, 1.2, _CASES)
     limit = (1 - momentum) / (np.asarray(bounds.B1) * (lookahead + momentum / (1 - momentum)))
     case = (bounds, limit * rng.uniform(0.001, 0.99, _CASES), momentum, lookahead)
-    printed, right = (_share(largest_correction(*case, p), case) for p in (True, False))
+    method = mf.momentum_method(*case[1:])
+    printed, right = (_share(largest_correction(bounds, method, p), case) for p in (True, False))
     what = f"share of {_CASES} random cases where τ₁ satisfies (38)"
     return [smallest, Row("[KS] Lemma 9", what, forms, printed, right, 1.0, 0.0, "Lemma 9 says all")]
 
@@ -76,7 +77,7 @@ def _excess_of_38(
 def _theorem_5() -> Row:
     """The bound on e_{n+1}/e_n on Φ = 1 - cos u, so near 0 that its graph is v = s(1)u to 1e-15."""
     h, lam = 6.69e-3, 0.5
-    found = eqx.filter_jit(constants)(_BOUNDS, *jnp.array([h, lam]))
+    found = eqx.filter_jit(mf.manifold_constants)(_BOUNDS, mf.heavy_ball(h, lam))
     u, v = path("HB", h, lam, mf.Cosine(), 1e-5)
     root = np.roots([1.0, -(1 + lam - h), lam]).real.max()
     off = np.abs(v - (1 - 1 / root) / h * u)

@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Int
 
 import momentumflow as mf
 
-from ..theory.appendix_c import constants
 from . import _quadratic as quadratic
 
-_constants_of = eqx.filter_jit(constants)
+_constants_of = eqx.filter_jit(mf.manifold_constants)
 _SMALLEST = 1e-10  # of λⁿ up to which e_n is followed: beyond it e_n is rounding
 _HALVINGS = 60  # of an interval of length 1: to the last digit
 
@@ -63,8 +62,7 @@ def distances(name: str, momentum: float, learning_rate: float, start: float) ->
 
 def rates(name: str, momentum: float, learning_rate: float) -> dict[str, float]:
     """On Φ = 1 - cos u: λ, what Assumption 11 wants below 1, both rates of Theorem 5, the fast root at k = 1."""
-    arguments = jnp.array([learning_rate, momentum, momentum if name == "NAG" else 0.0])
-    found = _constants_of(mf.Cosine().bounds(math.inf), *arguments)
+    found = _constants_of(mf.Cosine().bounds(math.inf), quadratic.method(name, learning_rate, momentum))
     return {
         "case_momentum": momentum,
         "assumption_11": float(jnp.stack([found.Q3, found.mu, found.printed_rate]).max()),

@@ -99,11 +99,32 @@ _ENTRIES = (
         "On a network HB and NAG come to (35) with order 1 in h, HB-μ and NAG-μ to (36) with order ½.",
     ),
     Entry(
+        "paper-appendix-c",
+        "The largest learning rate with an invariant manifold",
+        "Kovachki & Stuart (2021), Appendix C, Assumption 11",
+        "Assumption 11 is Lemma 10 alone, holds for h < τ, and τ is the true threshold for heavy ball on an affine "
+        "field, four fifths of it on 1 - cos u as λ → 1.",
+    ),
+    Entry(
+        "paper-theorem-5",
+        "How fast the invariant manifold attracts",
+        "Kovachki & Stuart (2021), Theorem 5 and eq. (34)",
+        "Under Assumption 11 the distance from the invariant manifold falls like ((λ+haB₁)(1+hK₂))ⁿ at least, "
+        "and not like the printed (λ+h²λδ)ⁿ.",
+    ),
+    Entry(
         "paper-theorem-6",
         "The modified loss of the invariant manifold",
         "Kovachki & Stuart (2021), Theorem 6 and eq. (19)-(21)",
         "On the manifold momentum follows the gradient flow of Φ + ½hc|∇Φ|² to order 2, "
         "with c = λ̄(λ̄-a-½), not with the printed sign.",
+    ),
+    Entry(
+        "paper-equation-13",
+        "More terms do not help: the higher-order equations",
+        "Kovachki & Stuart (2021), eq. (13) and §3.2.2",
+        "(13) is consistent to order p+1, its error from rest stays of order 1, and from p = 5 it is unstable "
+        "for every λ.",
     ),
     Entry(
         "strongly-convex",
@@ -161,6 +182,55 @@ _ENTRIES = (
         "Ghosh et al. (ICLR 2023), Remarks",
         "The averaged gradient has the covariance (1-λ)/(1+λ)Σ; the expected regulariser grows by 1/(1-λ) "
         "only where the mean gradient vanishes.",
+    ),
+    Entry(
+        "beyond-slow-flow",
+        "The slow flow to order 6",
+        "beyond Kovachki & Stuart (2021), Theorem 6",
+        "On its manifold momentum follows the modified equation of order p to order p, while hk is below x₋, "
+        "the radius of its series; above, a higher order is worse.",
+    ),
+    Entry(
+        "beyond-transient",
+        "The oscillations of momentum at large learning rates",
+        "beyond Kovachki & Stuart (2021): the open problem of §3.3",
+        "From rest, transient included, the inertial and the phase flow follow heavy ball and Nesterov where "
+        "(11) misses their oscillations.",
+    ),
+    Entry(
+        "beyond-principal-flow",
+        "The principal flow in every regime",
+        "beyond Kovachki & Stuart (2021), after Rosca, Wu, Qin & Dherin (2023)",
+        "The logarithm of a step is a flow through every iterate of a quadratic, monotone and rippling; beyond x₊ "
+        "it passes through every second one, and for Nesterov at hk > 1 no flow on (u, v) does better.",
+    ),
+    Entry(
+        "beyond-network",
+        "Slow, inertial and phase flows beside the training of a network",
+        "beyond Kovachki & Stuart (2021): the open question of §3.3 on a real network",
+        "On an autoencoder hk lies beyond x₋, where the slow flows fail at every order; the inertial and the phase "
+        "flow follow the parameters within a per cent of their path.",
+    ),
+    Entry(
+        "stability-plane",
+        "The plane of learning rate and momentum",
+        "Goh (2017), Why momentum really works; Kovachki & Stuart (2021), eq. (7)",
+        "Over (hk, λ) momentum is monotone, rippling, sign-flipping or divergent, with borders in closed form, and "
+        "stable iff hk < 2(1+λ)/(1+2a).",
+    ),
+    Entry(
+        "optimal-tuning",
+        "Rates of optimal tuning",
+        "Polyak (1964); Lessard, Recht & Packard (2016), Proposition 1",
+        "Tuned for a spectrum, heavy ball needs a number of iterations like √κ, Nesterov √3 times as many, gradient "
+        "descent one like κ.",
+    ),
+    Entry(
+        "cycling-heavy-ball",
+        "The best heavy ball for quadratics cycles",
+        "Lessard, Recht & Packard (2016), §4.6",
+        "On a piecewise quadratic loss heavy ball tuned for quadratics goes through three points for ever, gradient "
+        "descent and Nesterov converge.",
     ),
 )
 

@@ -11,12 +11,15 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree, _validate
 from .._types import Field, Loss, Params, VectorField, descent_field
-from ..expansion.differentials import derivative
-from ..expansion.interpolation import DIGITS, weights
+from ..expansion.differentials import combinations, derivative
+from ..expansion.interpolation import DIGITS
+from ..expansion.phase import V
 from ..methods.manifold import Start, start_velocity
 from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
-from .phase import series_term
+from .phase import series_coefficients, series_row
+
+_FAMILY = family_only("InertialFlow")
 
 
 class InertialFlow(AbstractFlow):
@@ -50,15 +53,16 @@ class InertialFlow(AbstractFlow):
         True
     """
 
-    method: MomentumMethod = eqx.field(converter=family_only("InertialFlow"))
+    method: MomentumMethod = eqx.field(converter=_FAMILY)
     order: int = eqx.field(static=True, default=2)
-    weights: Float[Array, " K"] | None = None
     constants: "Constants | None" = None
+    velocity_series: Float[Array, " trees"] | None = None
 
     def __post_init__(self) -> None:
+        _FAMILY(self.method)
         if isinstance(self.order, bool) or self.order not in (2, 3):
             raise ValueError(f"order must be 2 or 3, got {self.order!r}: PhaseFlow goes further")
-        momentum = self.method.momentum
+        momentum, lookahead = self.method.momentum, self.method.lookahead
         concrete = _validate.is_concrete(momentum)
         if concrete and not np.all(np.asarray(momentum) > 0):
             raise ValueError(
@@ -67,10 +71,13 @@ class InertialFlow(AbstractFlow):
             )
         if self.constants is None:
             self.constants = _constants_of(self.method)
-        if self.order == 3 and self.weights is None:
-            if not concrete:
-                raise ValueError("order 3 must be built outside jit, vmap and grad: it needs λ as a number")
-            self.weights = jnp.asarray(weights(float(np.asarray(momentum)), 3))
+        if self.order == 3 and self.velocity_series is None:
+            if not (concrete and _validate.is_concrete(lookahead)):
+                raise ValueError(
+                    "order 3 must be built outside jit, vmap and grad: it needs λ and a as numbers"
+                )
+            numbers = (float(np.asarray(x)) for x in (momentum, lookahead))
+            self.velocity_series = jnp.asarray(series_coefficients(*numbers, 3)[0])
 
     @property
     def _constants(self) -> "Constants":
@@ -95,11 +102,10 @@ class InertialFlow(AbstractFlow):
         method, force = self.method, descent_field(loss)
         v0 = start_velocity(method, loss, params, start)
         v0 = _tree.zeros_like(params) if v0 is None else v0
-        velocity = _initial_velocity(method, self._constants, force, params, v0)
-        if self.weights is not None:
-            third, _ = series_term(method, force, (params, v0), self.weights, 3)
-            velocity = _tree.linear((1, method.learning_rate**2), (velocity, third))
-        return params, velocity
+        if self.velocity_series is None:
+            return params, _initial_velocity(method, self._constants, force, params, v0)
+        row = series_row(3, self.velocity_series, method.learning_rate, 1)
+        return params, combinations(force, params, [row], {V: v0})[0]
 
 
 class Constants(NamedTuple):

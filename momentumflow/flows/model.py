@@ -59,6 +59,9 @@ class AbstractFlow(eqx.Module):
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
         """x(0) for a method that starts at `params` as `start` says."""
 
+    def check(self, loss: Loss | VectorField, params: Params) -> None:
+        """Raises where the model does not exist at these params; called once, before a solve and outside jit."""
+
 
 def velocity_or_none(start: Start, params: Params, model: str) -> Params | None:
     """The velocity tree of a start, for models that know no method; None at rest."""
@@ -73,7 +76,8 @@ def velocity_or_none(start: Start, params: Params, model: str) -> Params | None:
 
 
 def family_only(model: str) -> Callable[[AbstractLinearMemory], MomentumMethod]:
-    """Converter of a field: the method itself if it is of the family (7), else an error."""
+    """The method itself if it is of the family (7), else an error: a field's converter, and where a module has a
+    `__post_init__`, which runs before converters do, a call there too."""
 
     def convert(method: AbstractLinearMemory) -> MomentumMethod:
         if not isinstance(method, MomentumMethod):
@@ -87,7 +91,7 @@ def family_only(model: str) -> Callable[[AbstractLinearMemory], MomentumMethod]:
 
 
 def linear_memory_only(model: str) -> Callable[[AbstractLinearMemory], AbstractLinearMemory]:
-    """Converter of a field: the method itself if it is linear in its memory, else an error."""
+    """The method itself if it is linear in its memory, else an error; used as `family_only`."""
 
     def convert(method: AbstractLinearMemory) -> AbstractLinearMemory:
         if not isinstance(method, AbstractLinearMemory):

@@ -1,7 +1,7 @@
 """The phase-space flow: a field on (u, v) whose flow passes through the iterates, transient included."""
 
-from collections.abc import Callable
-from math import factorial
+from functools import lru_cache
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -11,7 +11,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree, _validate
 from .._types import Field, Loss, Params, VectorField, descent_field
+from ..expansion.differentials import combinations
 from ..expansion.interpolation import weights
+from ..expansion.phase import V, phase_expansion
+from ..expansion.trees import Tree, up_to
+from ..expansion.trees import order as size
 from ..methods.manifold import Start, start_state
 from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
@@ -20,21 +24,31 @@ HIGHEST = 4
 LARGEST_ROUNDING = 2e-3
 """Σ|w| times the rounding unit of the session: what the weights leave of the field's digits."""
 
+_FAMILY = family_only("PhaseFlow")
+
 
 class PhaseFlow(AbstractFlow):
-    r"""The flow on $(u, v)$ through the iterates of (15), to order p:
+    r"""The flow on $(u, v)$ through the iterates of (15), to order p: by iterates (the default)
 
     $$\frac{d}{dt}(u, v) = \frac1h\sum_{j=0}^{K} w_jP_h^j(u, v), \qquad K = \tfrac{(p+1)(p+2)}2 - 1,$$
 
     with one step $P_h$ of the method itself and the weights of the polynomial that interpolates log at
-    $1, \lambda, \dots, \lambda^p$: K gradients, no derivative of f, the method's fixed points exact.
+    $1, \lambda, \dots, \lambda^p$: K gradients, no derivative of f. Or, with `series`, by the series itself
+    (`momentumflow.phase_expansion`), cut after $h^{p-1}$ in $\dot u$ and $h^{p-2}$ in $\dot v$,
+
+    $$\dot u = \sum_{|\tau|\le p} h^{|\tau|-1}c_\tau F(\tau)(u, v), \qquad
+      \dot v = \sum_{|\tau|\le p} h^{|\tau|-2}d_\tau F(\tau)(u, v),$$
+
+    by derivatives of f along f and v, for every λ > 0. Both keep the method's fixed points exactly.
 
     Claim: $O(h^p)$ for all t, from rest and with the transient. The `velocity` of a solution is the method's v.
 
     **Arguments:**
 
-    - `method`: of the family (7) with λ > 0, concrete (not traced): the weights are found in 60 digits.
-    - `order`: p from 1 to 4. The weights cancel: at small λ and large p the flow is refused.
+    - `method`: of the family (7) with λ > 0, concrete (not traced): its constants are found exactly.
+    - `order`: p from 1 to 4.
+    - `series`: the series in place of the iterates, whose weights cancel at small λ and large p: there the flow
+      by iterates is refused.
 
     **Raises:** `ValueError` for λ = 0, another order, or weights that cancel too much.
 
@@ -43,21 +57,33 @@ class PhaseFlow(AbstractFlow):
         >>> import jax.numpy as jnp, momentumflow as mf
         >>> method, loss = mf.nesterov(2**-6, 0.5), lambda u: jnp.sum(jnp.cosh(u))
         >>> run = mf.iterate(method, loss, jnp.ones(1), steps=64)
-        >>> flow = mf.solve(mf.PhaseFlow(method), loss, jnp.ones(1), run.times)
-        >>> bool(jnp.max(jnp.abs(flow.params - run.params)) < 1e-3)
+        >>> for series in (False, True):
+        ...     flow = mf.solve(mf.PhaseFlow(method, series=series), loss, jnp.ones(1), run.times)
+        ...     print(bool(jnp.max(jnp.abs(flow.params - run.params)) < 1e-3))
+        True
         True
     """
 
-    method: MomentumMethod = eqx.field(converter=family_only("PhaseFlow"))
+    method: MomentumMethod = eqx.field(converter=_FAMILY)
     order: int = eqx.field(static=True, default=2)
-    weights: Float[Array, " K"] = None  # type: ignore[assignment]  # filled in below
+    series: bool = eqx.field(static=True, default=False)
+    constants: Float[Array, " K"] | Float[Array, "2 trees"] | None = None  # filled in below
 
     def __post_init__(self) -> None:
+        _FAMILY(self.method)
         order = _validate.count("order", self.order)
         if order > HIGHEST:
-            raise ValueError(f"order must be <= {HIGHEST}, got {order}: its weights would cancel all digits")
-        if self.weights is None:
-            self.weights = jnp.asarray(_checked_weights(self.method.momentum, order))
+            raise ValueError(
+                f"order must be <= {HIGHEST}, got {order}: order 4 takes 14 gradients by iterates, some 35 by series"
+            )
+        if self.constants is None:
+            momentum = _number("momentum", self.method.momentum)
+            found = (
+                series_coefficients(momentum, _number("lookahead", self.method.lookahead), order)
+                if self.series
+                else _checked_weights(momentum, order)
+            )
+            self.constants = jnp.asarray(found)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -65,11 +91,20 @@ class PhaseFlow(AbstractFlow):
 
     def field(self, loss: Loss | VectorField) -> ModelField:
         force, h = descent_field(loss), self.method.learning_rate
+        constants = cast(Array, self.constants)
 
-        def field(t: ArrayLike, state: ModelState) -> ModelState:
-            return _combination(self.method, force, state, self.weights / h)
+        def by_iterates(t: ArrayLike, state: ModelState) -> ModelState:
+            return _combination(self.method, force, state, constants / h)
 
-        return field
+        def by_series(t: ArrayLike, state: ModelState) -> ModelState:
+            u, v = state
+            rows = [
+                series_row(self.order, row, h, power) for row, power in zip(constants, (1, 2), strict=True)
+            ]
+            du, dv = combinations(force, u, rows, {V: v})
+            return du, dv
+
+        return by_series if self.series else by_iterates
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
         return start_state(self.method, loss, params, start)
@@ -89,44 +124,46 @@ def _combination(method: MomentumMethod, field: Field, state: ModelState, found:
     return total
 
 
-def _checked_weights(momentum: ArrayLike, order: int) -> np.ndarray:
-    """The weights as numbers, or the reason why there are none."""
-    if not _validate.is_concrete(momentum):
-        raise ValueError("PhaseFlow must be built outside jit, vmap and grad: its weights need λ as a number")
-    lam = float(np.asarray(momentum))
-    if not lam > 0:
+def _number(name: str, value: ArrayLike) -> float:
+    if not _validate.is_concrete(value):
         raise ValueError(
-            f"momentum must be > 0 for a phase flow, got {lam}: log λ has no value; without momentum "
-            "SlowFlow follows the method from the start"
+            f"PhaseFlow must be built outside jit, vmap and grad: its constants need the {name} as a number"
         )
-    found = np.array(weights(lam, order))
+    return float(np.asarray(value))
+
+
+def _checked_weights(momentum: float, order: int) -> np.ndarray:
+    """The weights as numbers, or the reason why there are none."""
+    _require_momentum(momentum)
+    found = np.array(weights(momentum, order))
     limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(jnp.result_type(float)).eps))
     if np.abs(found).sum() > limit:
         raise ValueError(
-            f"the weights of order {order} at λ = {lam:g} must not cancel, got Σ|w| = {np.abs(found).sum():.1e} "
-            f"> {limit:.0e} of this precision: use a lower order or InertialFlow"
+            f"the weights of order {order} at λ = {momentum:g} must not cancel, got Σ|w| = "
+            f"{np.abs(found).sum():.1e} > {limit:.0e} of this precision: use series=True or a lower order"
         )
     return found
 
 
-def series_term(
-    method: MomentumMethod, field: Field, state: ModelState, found: Array, power: int
-) -> ModelState:
-    r"""The coefficient of $h^i$ in $\sum_j w_jP_h^j(u, v)$, by forward derivatives nested in one another.
-
-    With the weights of order p it is that of the interpolating field: in u for i ≤ p, in v for i < p.
-    """
-
-    def combination(h: Float[Array, ""]) -> ModelState:
-        moved = eqx.tree_at(lambda m: m.learning_rate, method, h)
-        return _combination(moved, field, state, found)
-
-    derivative: Callable[[Array], ModelState] = combination
-    for _ in range(power):
-        derivative = _forward(derivative)
-    zero = jnp.zeros((), _tree.dtype(state))
-    return _tree.linear((1 / factorial(power),), (derivative(zero),))
+def _require_momentum(momentum: float) -> None:
+    if not momentum > 0:
+        raise ValueError(
+            f"momentum must be > 0 for a phase flow, got {momentum}: log λ has no value; without momentum "
+            "SlowFlow follows the method from the start"
+        )
 
 
-def _forward(function: Callable[[Array], ModelState]) -> Callable[[Array], ModelState]:
-    return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+@lru_cache(maxsize=256)
+def series_coefficients(momentum: float, lookahead: float, order: int) -> np.ndarray:
+    """c_τ and d_τ of all trees up to the order; shape (2, number of trees)."""
+    _require_momentum(momentum)
+    return np.array([list(row.values()) for row in phase_expansion(order, momentum, lookahead)])
+
+
+def series_row(
+    order: int, coefficients: Float[Array, " trees"], h: ArrayLike, power: int
+) -> dict[Tree, Array]:
+    """Coefficients of the elementary differentials, h^(|τ|-power) included: power 1 for u', 2 for v'."""
+    return {
+        tree: c * h ** (size(tree) - power) for tree, c in zip(up_to(order, (V,)), coefficients, strict=True)
+    }

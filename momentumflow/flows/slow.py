@@ -1,17 +1,21 @@
 """The slow flow, to any order: what a method does on its slow manifold; order 2 is (20)."""
 
 import equinox as eqx
-from jaxtyping import ArrayLike
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
 from ..expansion.coefficients import manifold_of, modified_equation_of
 from ..expansion.differentials import combine
-from ..expansion.trees import Tree, order
+from ..expansion.trees import Tree, order, up_to
 from ..methods.linear_memory import AbstractLinearMemory
 from ..methods.manifold import Start, slow_response, start_state
 from .model import AFTER_LAYER, AbstractFlow, Claim, ModelField, ModelState, family_only, linear_memory_only
 
+_LINEAR = linear_memory_only("SlowFlow")
 _PRINTED_FOR = family_only("SlowFlow(printed=True)")
 
 
@@ -56,16 +60,21 @@ class SlowFlow(AbstractFlow):
         True
     """
 
-    method: AbstractLinearMemory = eqx.field(converter=linear_memory_only("SlowFlow"))
+    method: AbstractLinearMemory = eqx.field(converter=_LINEAR)
     order: int = eqx.field(static=True, default=2)
     printed: bool = eqx.field(static=True, default=False)
+    series: Float[Array, "rows trees"] | None = None
 
-    def __check_init__(self) -> None:
+    def __post_init__(self) -> None:
+        _LINEAR(self.method)
         _validate.count("order", self.order)
         if self.printed:
             _PRINTED_FOR(self.method)
             if self.order != 2:
                 raise ValueError(f"(19) is printed for order 2, got order {self.order}: drop printed=True")
+        # here rather than in the field, whose program would hold the whole recursion; an ensemble waits for its vmap
+        if self.series is None and not any(map(np.ndim, jax.tree.leaves(self.method))):
+            self.series = _series(self.method, self.order)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -74,33 +83,37 @@ class SlowFlow(AbstractFlow):
         return Claim(min(self.order, 2), "manifold"), Claim(min(self.order, 2), "rest", AFTER_LAYER)
 
     def field(self, loss: Loss | VectorField) -> ModelField:
-        force, coefficients = descent_field(loss), self._coefficients()
+        force, coefficients = descent_field(loss), _by_tree(self._expansions()[0], self.order)
 
         def field(t: ArrayLike, state: ModelState) -> ModelState:
             return (combine(force, state[0], coefficients),)
 
         return field
 
-    def _coefficients(self) -> dict[Tree, ArrayLike]:
-        """Of the elementary differentials, powers of the time step included."""
+    def _expansions(self) -> Float[Array, "rows trees"]:
+        """Coefficients of the flow and of each memory row, powers of the time step included."""
+        series = _series(self.method, self.order) if self.series is None else self.series
         dt = self.method.time_step
-        equation = modified_equation_of(self.method, self.order)
-        coefficients = {tree: c * dt ** (order(tree) - 1) for tree, c in equation.items()}
         if self.printed:
             method = _PRINTED_FOR(self.method)
             c = method.amplification * (method.amplification - method.lookahead + 0.5)
-            coefficients[((),)] = -dt * method.amplification * c
-        return coefficients
+            series = series.at[0, 1].set(-method.amplification * c)
+        return series * jnp.asarray(dt) ** np.array([order(tree) - 1 for tree in up_to(self.order)])
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
         _, *rows = start_state(self.method, loss, params, start)
-        lags = slow_response(self.method).lag
-        dt = self.method.time_step
-        graph: dict[Tree, ArrayLike] = {}
-        for lag, row in zip(lags, manifold_of(self.method, self.order), strict=True):
-            for tree, c in row.items():
-                graph[tree] = graph.get(tree, 0) - lag * c * dt ** (order(tree) - 1)
         if not rows:
             return (params,)
-        fall = combine(descent_field(loss), params, graph)
+        lags = slow_response(self.method).lag
+        graph = -lags @ self._expansions()[1:]
+        fall = combine(descent_field(loss), params, _by_tree(graph, self.order))
         return (_tree.linear((1, 1, *lags), (params, fall, *rows)),)
+
+
+def _series(method: AbstractLinearMemory, highest: int) -> Float[Array, "rows trees"]:
+    rows = [modified_equation_of(method, highest), *manifold_of(method, highest)]
+    return jnp.asarray([list(row.values()) for row in rows], float)
+
+
+def _by_tree(coefficients: Float[Array, " trees"], highest: int) -> dict[Tree, Array]:
+    return dict(zip(up_to(highest), coefficients, strict=True))

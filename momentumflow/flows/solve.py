@@ -1,11 +1,13 @@
 """Solve a model: diffrax, tolerances far below the model's own error, failure an outcome."""
 
+from collections.abc import Callable
 from typing import cast
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .. import _tree, _validate
@@ -67,6 +69,7 @@ def solve(
     max_steps = _validate.count("max_steps", max_steps)
     tolerance = default_tolerance(params) if tolerance is None else tolerance
     _validate.positive("tolerance", tolerance, "leave it out for the default")
+    flow.check(loss, params)
     if is_rule(start, params):
         start = start(getattr(flow, "method", None), loss, params)
     return _solve(flow, loss, params, start, times, solver, tolerance, max_steps)
@@ -94,19 +97,11 @@ def _solve(
 ) -> Trajectory:
     saveat = diffrax.SaveAt(ts=times)
     state = flow.initial_state(loss, params, start)
-    solution = integrate(
-        flow.field(loss),
-        state,
-        times[-1],
-        saveat,
-        solver or default_solver(flow, state),
-        tolerance,
-        max_steps,
-    )
+    solver = solver or default_solver(flow, state)
+    solution, unravel = integrate(flow.field(loss), state, times[-1], saveat, solver, tolerance, max_steps)
+    states = jax.vmap(unravel)(cast(Array, solution.ys))
     # a solver that accepts no step leaves no value at all, yet the start is known
-    states = jax.tree.map(
-        lambda x, x0: x.at[0].set(jnp.where(times[0] == 0, x0, x[0])), cast(ModelState, solution.ys), state
-    )
+    states = jax.tree.map(lambda x, x0: x.at[0].set(jnp.where(times[0] == 0, x0, x[0])), states, state)
     finite = jax.vmap(_tree.is_finite)(states)
     diverged_at = jnp.where(finite.all(), -1, jnp.argmin(finite))
     velocity = states[1] if len(states) > 1 else None
@@ -126,22 +121,25 @@ def integrate(
     solver: diffrax.AbstractSolver,
     tolerance: float | Float[Array, ""],
     max_steps: int,
-) -> diffrax.Solution:
-    """The one call of diffrax, from t = 0."""
+) -> tuple[diffrax.Solution, Callable[[Array], ModelState]]:
+    """The one call of diffrax, from t = 0: the solution as vectors, and the way back to states."""
+    # one vector in place of many leaves: a solver's program, and its compilation, is then half as long
+    vector, unravel = ravel_pytree(state)
     # a step below the spacing of floating-point numbers ends the solve: the solution blows up there
     smallest = 4 * float(jnp.finfo(_tree.dtype(state)).eps) * final_time
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y)),
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: ravel_pytree(field(jnp.asarray(t), unravel(y)))[0]),
         solver,
         t0=jnp.zeros_like(final_time),
         t1=final_time,
         dt0=None,
-        y0=state,
+        y0=vector,
         saveat=saveat,
         stepsize_controller=diffrax.PIDController(tolerance, tolerance, dtmin=smallest, force_dtmin=False),
         max_steps=max_steps,
         throw=False,
     )
+    return solution, unravel
 
 
 def solver_status(solution: diffrax.Solution, finite: Array) -> Array:

@@ -83,6 +83,22 @@ def critical_curvature(mass: ArrayLike, friction: ArrayLike) -> Float[Array, "..
     return jnp.asarray(friction) ** 2 / (4 * mass)
 
 
+def damping_ratio(mass: ArrayLike, friction: ArrayLike, curvature: ArrayLike) -> Float[Array, "..."]:
+    r"""$\zeta = \tilde\mu/(2\sqrt{mk})$: overdamped above 1 (two real exponents), critical at 1, underdamped below.
+
+    The square of $\zeta$ is `critical_curvature` over k.
+
+    **Arguments:** `mass` $m > 0$, `friction` $\tilde\mu > 0$, `curvature` $k > 0$; they broadcast.
+
+    **Raises:** `ValueError` for values outside these ranges.
+
+        >>> [float(damping_ratio(2.0, 4.0, k)) for k in (0.5, 2.0, 8.0)]
+        [2.0, 1.0, 0.5]
+    """
+    _validate.positive("curvature", curvature, "without curvature nothing oscillates")
+    return jnp.sqrt(critical_curvature(mass, friction) / curvature)
+
+
 def discrete_roots(
     momentum: ArrayLike, learning_rate: ArrayLike, curvature: ArrayLike
 ) -> tuple[Complex[Array, "..."], Complex[Array, "..."]]:

@@ -117,7 +117,7 @@ def _sup_error(
     saveat = diffrax.SaveAt(dense=True)
     begin_at = flow.initial_state(loss, params, start)
     solver = default_solver(flow, begin_at)
-    solution = integrate(flow.field(loss), begin_at, end, saveat, solver, tolerance, max_steps)
+    solution, unravel = integrate(flow.field(loss), begin_at, end, saveat, solver, tolerance, max_steps)
     state = start_state(method, loss, params, start)
     advance = stepper(method, descent_field(loss))
     # a slack of 1e-6 of a step keeps the last iterate where T/Δt is a whole number up to rounding
@@ -125,7 +125,7 @@ def _sup_error(
 
     def distance(n: Array, u: Params) -> tuple[Array, Array]:
         t = jnp.minimum(jnp.asarray(n * method.time_step, end.dtype), end)
-        gap = _tree.norm(jax.tree.map(jnp.subtract, solution.evaluate(t)[0], u))
+        gap = _tree.norm(jax.tree.map(jnp.subtract, unravel(solution.evaluate(t))[0], u))
         inside = (n <= last) & (t >= begin)
         return jnp.where(inside, jnp.where(jnp.isnan(gap), jnp.inf, gap), 0), jnp.where(
             n <= last, _tree.norm(u), 0

@@ -1,14 +1,17 @@
 r"""The constants of Kovachki & Stuart (2021), Appendix C: when the invariant manifold exists, how it attracts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, Float
 
 from .. import _validate
+from ..flows.model import family_only
+from ..methods.linear_memory import AbstractLinearMemory
 from ..problems.problem import Bounds
+from .conditions import Conditions
 
-_BOUND = "it is a bound on a norm"
+_BOUND = "Appendix C needs bounded derivatives of the loss (Assumption 1); problem.bounds(radius) bounds them on a ball"
 
 
 class ManifoldConstants(NamedTuple):
@@ -25,7 +28,15 @@ class ManifoldConstants(NamedTuple):
     - `mu`: the rate at which T contracts, Lemma 15.
     - `printed_rate`: $\lambda + h^2\lambda\delta$, by which Theorem 5 as printed bounds $e_{n+1}/e_n$; false.
     - `rate`: $(\lambda + haB_1)(1 + hK_2)$, the bound that its proof gives once $f(u_n + hav_n)$ is not taken
-      for its value on the manifold.
+      for its value on the manifold; below $1 - hB_1$.
+    - `conditions`: the margins of Assumption 11.
+
+    !!! example
+
+        >>> import momentumflow as mf
+        >>> found = mf.manifold_constants(mf.Bounds(1.0, 1.0, 1.0), mf.nesterov(0.01, 0.5))
+        >>> [round(float(x), 3) for x in (found.gamma, found.delta, found.mu, found.rate)]
+        [10.309, 22.156, 0.516, 0.516]
     """
 
     gamma: Float[Array, "..."]
@@ -43,111 +54,147 @@ class ManifoldConstants(NamedTuple):
     mu: Float[Array, "..."]
     printed_rate: Float[Array, "..."]
     rate: Float[Array, "..."]
+    conditions: Conditions
+
+
+class Setting(NamedTuple):
+    """What the formulas below are made of, numbers, arrays or symbols: λ̄ = `bar`, λ + haB₁ = `shrink`."""
+
+    B0: Any
+    B1: Any
+    B2: Any
+    h: Any
+    lam: Any
+    a: Any
 
     @property
-    def holds(self) -> Bool[Array, "..."]:
-        """Whether Assumption 11 holds: Lemmas 9 and 10, (41), (43) and (44)."""
-        below_one = (self.Q3, self.mu, self.printed_rate)
-        return jnp.all(jnp.stack([x < 1 for x in below_one]), axis=0)  # NaN where a lemma fails
+    def bar(self) -> Any:
+        return 1 / (1 - self.lam)
+
+    @property
+    def shrink(self) -> Any:
+        return self.lam + self.h * self.a * self.B1
 
 
 def largest_correction(
-    bounds: Bounds,
-    learning_rate: ArrayLike,
-    momentum: ArrayLike,
-    lookahead: ArrayLike = 0.0,
-    printed: bool = False,
+    bounds: Bounds, method: AbstractLinearMemory, printed: bool = False
 ) -> Float[Array, "..."]:
     r"""$\tau_1$ of Lemma 9, the smallest $\gamma$ that satisfies (38):
 
     $$\tau_1 = \frac{\bar\lambda B_0B_1(a+\bar\lambda)}{1-\lambda-hB_1(a+\lambda\bar\lambda)}.$$
 
-    **Arguments:** `bounds` $B_0, B_1, B_2 \ge 0$; `learning_rate` $h > 0$; `momentum` $\lambda \in [0, 1)$;
-    `lookahead` $a \ge 0$; `printed`: the sum $1-\lambda+hB_1(\dots)$ of the paper's proof in the denominator,
-    which violates (38). They broadcast.
+    **Arguments:** `bounds`, `method` as of `manifold_constants`; `printed`: the sum $1-\lambda+hB_1(\dots)$ of
+    the paper's proof in the denominator, which violates (38).
 
     **Returns:** NaN where $\lambda + hB_1(a+\lambda\bar\lambda) \ge 1$, which the lemma excludes.
 
-    **Raises:** `ValueError` for values outside these ranges.
+    **Raises:** `ValueError` for bounds that are not finite or negative.
 
     Kovachki & Stuart (2021), Lemma 9.
 
         >>> import momentumflow as mf
-        >>> from momentumflow.theory.appendix_c import largest_correction
-        >>> float(largest_correction(mf.Bounds(1.0, 1.0, 1.0), learning_rate=0.25, momentum=0.5))
+        >>> float(largest_correction(mf.Bounds(1.0, 1.0, 1.0), mf.heavy_ball(0.25, 0.5)))
         16.0
     """
-    _check(bounds, learning_rate, momentum, lookahead)
-    lam, bar = jnp.asarray(momentum), 1 / (1 - jnp.asarray(momentum))
-    stretch = learning_rate * jnp.asarray(bounds.B1) * (lookahead + lam * bar)
-    gap = 1 - lam + (stretch if printed else -stretch)
-    gamma = bar * bounds.B0 * bounds.B1 * (lookahead + bar) / gap
-    return jnp.where(lam + stretch < 1, gamma, jnp.nan)
+    s = _setting(bounds, method)
+    stretch = s.h * s.B1 * (s.a + s.lam * s.bar)
+    gap = 1 - s.lam - stretch
+    gamma = s.bar * s.B0 * s.B1 * (s.a + s.bar) / jnp.where(gap > 0, gap + 2 * stretch * printed, jnp.nan)
+    return jnp.asarray(gamma)
 
 
-def constants(
-    bounds: Bounds, learning_rate: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike = 0.0
-) -> ManifoldConstants:
-    r"""Every constant of Appendix C, with the smallest $\gamma$ and $\delta$ that its lemmas allow.
+def manifold_constants(bounds: Bounds, method: AbstractLinearMemory) -> ManifoldConstants:
+    r"""Every constant of Appendix C, with the smallest $\gamma$ and $\delta$ that its lemmas allow, and the margin
+    of each condition of Assumption 11.
 
-    **Arguments:** `bounds` $B_0, B_1, B_2 \ge 0$ on the derivatives of the loss, as of `problem.bounds(radius)`;
-    `learning_rate` $h > 0$; `momentum` $\lambda \in [0, 1)$; `lookahead` $a \ge 0$. They broadcast.
+    With $\lambda = a = 0$, gradient descent, all of it holds for $h < 1/B_1$: the graph is $v = f(u_{n-1})$, any
+    run is on it after a step (`rate` 0), and (40) is linear, $\tau_2^+ = \infty$. For an affine f ($B_2 = 0$)
+    nothing but γ, K₁ and K₃ depends on $B_0$, which any finite number may stand for.
 
-    **Returns:** `ManifoldConstants`, NaN from the first lemma on that fails.
+    **Arguments:** `bounds` $B_0, B_1, B_2 \ge 0$, finite, on the derivatives of the loss, as of
+    `problem.bounds(radius)`; `method` of the family (7). Entries that are arrays broadcast.
 
-    **Raises:** `ValueError` for values outside these ranges.
+    **Returns:** `ManifoldConstants`, NaN from the first lemma on that fails; `.conditions.failing` names it,
+    `.conditions.margin` says by how much.
+
+    **Raises:** `ValueError` for bounds that are not finite or negative, `TypeError` for another method.
 
     Kovachki & Stuart (2021), Lemma 9, (39)-(44); Lemma 9 and the rate of Theorem 5 corrected.
 
     !!! example
 
         >>> import math, momentumflow as mf
-        >>> from momentumflow.theory.appendix_c import constants
-        >>> found = constants(mf.Cosine().bounds(math.inf), learning_rate=0.00669, momentum=0.5)
-        >>> bool(found.holds), round(float(found.printed_rate), 6), round(float(found.rate), 6)
+        >>> found = mf.manifold_constants(mf.Cosine().bounds(math.inf), mf.heavy_ball(0.00669, 0.5))
+        >>> bool(found.conditions.holds), round(float(found.printed_rate), 6), round(float(found.rate), 6)
         (True, 0.500378, 0.507068)
     """
-    gamma = largest_correction(bounds, learning_rate, momentum, lookahead)
-    B0, B1, B2 = map(jnp.asarray, bounds)
-    h, lam, a = map(jnp.asarray, (learning_rate, momentum, lookahead))
-    bar, shrink = 1 / (1 - lam), lam + h * a * B1
-    K1 = bar * B0 + h * gamma
-    K3 = B0 + lam * K1
-    bend = B1 + h * B2 * K3
-    alpha_2 = h**2 * shrink
-    coupled = B1 * (bar + a * (1 + h * bar * B1)) + lam * bar * bend
-    alpha_1 = lam - 1 + h * (coupled + h * a * (a * B2 * K1 + B1 * bar * bend))
+    gamma, s = largest_correction(bounds, method), _setting(bounds, method)
+    K1, K3 = sizes(s, gamma)
+    alpha_0, alpha_1, alpha_2 = parabola(s, K1, K3)
+    room = -alpha_1 - 2 * jnp.sqrt(alpha_2 * alpha_0)
+    delta, delta_max = _between_roots(alpha_0, alpha_1, alpha_2, room)
+    K2, Q1, Q2, Q3, mu = contraction(s, K1, K3, delta)
+    printed_rate, rate = s.lam + s.h**2 * s.lam * delta, s.shrink * (1 + s.h * K2)
+    lemma_9 = 1 - s.lam - s.h * s.B1 * (s.a + s.lam * s.bar)
+    margins = (lemma_9, room, 1 - Q3, 1 - jnp.maximum(Q3, mu), 1 - printed_rate)
+    conditions = Conditions(*jnp.broadcast_arrays(*margins))
+    numbers = (gamma, K1, K2, K3, alpha_0, alpha_1, alpha_2, delta, delta_max, Q1, Q2, Q3, mu, printed_rate)
+    return ManifoldConstants(*numbers, rate, conditions)
+
+
+def sizes(s: Setting, gamma: Any) -> tuple[Any, Any]:
+    """K₁ and K₃: bounds of w and z of Lemma 12."""
+    K1 = s.bar * s.B0 + s.h * gamma
+    return K1, s.B0 + s.lam * K1
+
+
+def parabola(s: Setting, K1: Any, K3: Any) -> tuple[Any, Any, Any]:
+    """α₀, α₁, α₂ of (39)."""
+    bend = s.B1 + s.h * s.B2 * K3
+    alpha_2 = s.h**2 * s.shrink
+    coupled = s.B1 * (s.bar + s.a * (1 + s.h * s.bar * s.B1)) + s.lam * s.bar * bend
+    alpha_1 = s.lam - 1 + s.h * (coupled + s.h * s.a * (s.a * s.B2 * K1 + s.B1 * s.bar * bend))
     alpha_0 = (
-        a * B2 * K1 * (1 + h * a * bar * B1)
-        + bar * (a * B1**2 + B2 * K3)
-        + bar**2 * B1 * (1 + h * a * B1) * bend
+        s.a * s.B2 * K1 * (1 + s.h * s.a * s.bar * s.B1)
+        + s.bar * (s.a * s.B1**2 + s.B2 * K3)
+        + s.bar**2 * s.B1 * (1 + s.h * s.a * s.B1) * bend
     )
-    delta, delta_max = _between_roots(alpha_0, alpha_1, alpha_2)
-    K2 = bar * B1 + h * delta
-    steep = lam * K2 + B1 * (1 + h * a * K2)
-    Q1 = lam * delta + a * (B1 * K2 + B2 * K1 * (1 + h * a * K2)) + bar * (bend * steep + B2 * K3)
-    Q2 = h * (a * (B1 + h * a * B2 * K1) + bar * shrink * bend)
-    Q3 = h * steep
-    mu = lam + Q2 + h**2 * shrink * Q1 / (1 - Q3)
-    printed_rate, rate = lam + h**2 * lam * delta, shrink * (1 + h * K2)
-    return ManifoldConstants(
-        gamma, K1, K2, K3, alpha_0, alpha_1, alpha_2, delta, delta_max, Q1, Q2, Q3, mu, printed_rate, rate
+    return alpha_0, alpha_1, alpha_2
+
+
+def contraction(s: Setting, K1: Any, K3: Any, delta: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """K₂, Q₁, Q₂, Q₃ and μ of (41) and (42)."""
+    K2, bend = s.bar * s.B1 + s.h * delta, s.B1 + s.h * s.B2 * K3
+    steep = s.lam * K2 + s.B1 * (1 + s.h * s.a * K2)
+    Q1 = (
+        s.lam * delta
+        + s.a * (s.B1 * K2 + s.B2 * K1 * (1 + s.h * s.a * K2))
+        + s.bar * (bend * steep + s.B2 * K3)
     )
+    Q2 = s.h * (s.a * (s.B1 + s.h * s.a * s.B2 * K1) + s.bar * s.shrink * bend)
+    Q3 = s.h * steep
+    return K2, Q1, Q2, Q3, s.lam + Q2 + s.h**2 * s.shrink * Q1 / (1 - Q3)
 
 
 def _between_roots(
-    alpha_0: Float[Array, "..."], alpha_1: Float[Array, "..."], alpha_2: Float[Array, "..."]
+    alpha_0: Float[Array, "..."],
+    alpha_1: Float[Array, "..."],
+    alpha_2: Float[Array, "..."],
+    room: Float[Array, "..."],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """τ₂^- and τ₂^+ of Lemma 10, NaN where it fails; α₂ is of order h², so the small root is 2α₀/(…)."""
-    discriminant = alpha_1**2 - 4 * alpha_2 * alpha_0
-    ok = (discriminant > 0) & (alpha_1 < 0)
-    sum_ = jnp.where(ok, -alpha_1 + jnp.sqrt(jnp.where(ok, discriminant, 1.0)), jnp.nan)
+    room = jnp.where(room > 0, room, jnp.nan)
+    sum_ = -alpha_1 + jnp.sqrt(room * (room + 4 * jnp.sqrt(alpha_2 * alpha_0)))
     return 2 * alpha_0 / sum_, sum_ / (2 * alpha_2)
 
 
-def _check(bounds: Bounds, learning_rate: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike) -> None:
+def _setting(bounds: Bounds, method: AbstractLinearMemory) -> Setting:
+    family = family_only("Appendix C")(method)
+    check_bounds(bounds)
+    return Setting(*map(jnp.asarray, (*bounds, family.learning_rate, family.momentum, family.lookahead)))
+
+
+def check_bounds(bounds: Bounds) -> None:
+    """Raises unless B₀, B₁, B₂ are finite and not negative."""
     for name, bound in zip(("B0", "B1", "B2"), bounds, strict=True):
         _validate.non_negative(name, bound, _BOUND)
-    _validate.positive("learning_rate", learning_rate, "0 would not move")
-    _validate.momentum_factor("momentum", momentum)
-    _validate.non_negative("lookahead", lookahead, "0 is heavy ball, the momentum is Nesterov")

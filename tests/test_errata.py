@@ -1,16 +1,12 @@
-"""The errata, Figure 5 and what they stand on: every row is there, and a check that should fail does."""
-
-import dataclasses
-import math
+"""The errata and what they stand on: every row is there, and a check that should fail does."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
 
 import momentumflow as mf
 from momentumflow._progress import SILENT
-from momentumflow.experiments import _graph, _lockstep, errata, paper_figure_5, registry
+from momentumflow.experiments import _lockstep, errata, registry
 
 WHERE = {  # the errata that the library must show, and those found since
     "[KS] (19)", "[KS] (12)", "[KS] Lemma 9", "[KS] (36)", "[KS] (15)", "[KS] Theorem 5", "[KS] Figure 5",
@@ -51,39 +47,6 @@ def test_deviation_counts_only_the_violation_of_a_bound(rows):
     assert np.all(errata.deviation(bound, "printed")[~np.isnan(bound["printed"].values)] > 0.01)
 
 
-@pytest.fixture(scope="module")
-def attraction():
-    cases = (("HB", 0.5, 6.69e-3), ("NAG", 0.5, 5.67e-3), ("NAG", 0.5, 5.1e-2))
-    config = dataclasses.replace(paper_figure_5.PRESETS["quick"], cases=cases)
-    return paper_figure_5.run(config, SILENT)
-
-
-def test_theorem_5_needs_the_corrected_rate(attraction):
-    checks = paper_figure_5.checks(attraction)
-    assert all(check.held for check in checks)
-    printed = {c.name: c.verdict for c in checks if c.source.startswith("λ+h²λδ")}
-    assert list(printed.values()) == ["refuted", "refuted", "held"]  # not violated at h = 0.051
-
-
-@pytest.mark.parametrize("name", ["rate", "fast_root", "exact_distance"])
-def test_figure_5_checks_see_a_wrong_number(attraction, name):
-    other = attraction.copy(deep=True)
-    if name == "exact_distance":
-        other[name] = other[name] * xr.where(other["m"] > 0, 1.05, 1.0)
-    else:
-        other[name] = other[name] - 0.01
-    assert not all(check.held for check in paper_figure_5.checks(other))
-
-
-@pytest.mark.parametrize(("name", "lookahead"), [("HB", 0.0), ("NAG", 0.5)])
-def test_the_graph_has_the_slope_of_the_slow_root(name, lookahead):
-    """Near the minimum of 1 - cos u the graph is v = s(1)u, s = (1-1/ρ)/h, ρ the slow root; it is odd."""
-    h, u = 0.05, jnp.array([1e-4, 2e-4])
-    slow = _graph.roots(name, 0.5, h)[1]
-    v = _graph.velocity(mf.momentum_method(h, 0.5, lookahead), mf.Cosine(), u, math.pi, 60)
-    assert np.allclose(v, (1 - 1 / slow) / h * u, rtol=1e-7)
-
-
 def test_lockstep_is_the_distance_of_the_iterates():
     problem, u0 = mf.Quadratic([1.0, 5.0]), jnp.ones(2)
     methods = (mf.rescaled_gradient_descent(0.01, 0.5), mf.heavy_ball(0.01, 0.5), mf.nesterov(0.01, 0.5))
@@ -120,7 +83,6 @@ def test_lockstep_is_traced_once_for_all_learning_rates():
         assert (first > 0) == (h == 0.1)
 
 
-@pytest.mark.parametrize("experiment", [errata, paper_figure_5], ids=["errata", "paper-figure-5"])
-def test_figures_are_drawn_with_legible_text(experiment, rows, attraction):
-    figure = experiment.plot(rows if experiment is errata else attraction)
+def test_it_is_drawn_with_legible_text(rows):
+    figure = errata.plot(rows)
     assert min(text.get_fontsize() for text in figure.findobj(lambda a: hasattr(a, "get_fontsize"))) >= 8

@@ -114,7 +114,7 @@ def test_growing_modes_are_counted_by_routh(terms):
 
 @pytest.mark.parametrize(
     ("terms", "growth"),  # an independent float64 computation, two digits
-    zip(range(5, 13), (0.01, 1.36, 1.41, 2.54, 2.59, 3.79, 3.86, 5.18), strict=True),
+    list(zip(range(5, 13), (0.01, 1.36, 1.41, 2.54, 2.59, 3.79, 3.86, 5.18), strict=True)),
 )
 def test_growth(terms, growth):
     assert higher_order_roots(terms, 0.9)[0].real == pytest.approx(growth, abs=0.005)

@@ -118,3 +118,13 @@ def test_fixed_points_stay():
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_phase_flow_keeps_its_digits_in_float32_at_small_h():
+    """By increments: iterates times weights over h would leave ε |u| Σ|w|/h, here 5e-3 |u|, in u̇."""
+    problem, start = mf.LogCosh([1.0, 2.0]), jnp.array([30.0, -20.0], jnp.float32)
+    method = mf.heavy_ball(2.0**-12, 0.9)
+    run = mf.iterate(method, problem, start, 400)
+    path = float(jnp.abs(run.params[-1] - run.params[0]).max())
+    flow = mf.solve(mf.PhaseFlow(method), problem, start, run.times)
+    assert float(jnp.abs(flow.params - run.params).max()) < 2e-5 * 30 < 1e-3 * path

@@ -9,6 +9,7 @@ $\ell = -\log\lambda$ and r, s rational in λ.
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 DIGITS = 300
@@ -26,6 +27,20 @@ def weights(momentum: float, order: int) -> tuple[float, ...]:
     """
     exact = exact_weights(Fraction(momentum), order)
     return tuple(in_floats(r, s, Fraction(momentum)) for r, s in zip(*exact, strict=True))
+
+
+@lru_cache(maxsize=256)
+def increments(momentum: float, order: int) -> tuple[float, ...]:
+    r"""W_1, …, W_K, $W_j = w_j + \dots + w_K$: as $\sum_jw_j = 0$, $\sum_jw_jP^j = \sum_jW_j(P^j - P^{j-1})$.
+
+    The same field, in differences, of which nothing of the size of the state cancels.
+
+    >>> [round(W, 6) for W in increments(0.9, 1)]
+    [1.536052, -0.536052]
+    """
+    exact = exact_weights(Fraction(momentum), order)
+    tails = (list(accumulate(reversed(row)))[-2::-1] for row in exact)
+    return tuple(in_floats(r, s, Fraction(momentum)) for r, s in zip(*tails, strict=True))
 
 
 def exact_weights(momentum: Any, order: int) -> tuple[list, list]:

@@ -84,7 +84,7 @@ def _theorem_5() -> Row:
     measured = float((off[20] / off[0]) ** (1 / 20))
     what, forms = "bound on e_{n+1}/e_n, Φ = 1 - cos u, HB, λ = ½", ("λ+h²λδ", "(λ+haB₁)(1+hK₂)")
     rates, route = (float(found.printed_rate), float(found.rate)), "e_n of the iterates, h = 0.00669"
-    return Row("[KS] Theorem 5", what, forms, *rates, measured, 0.0, route, "at least", "paper-figure-5")
+    return Row("[KS] Theorem 5", what, forms, *rates, measured, 0.0, route, "at least", "paper-theorem-5")
 
 
 def _figure_5() -> Row:

@@ -6,12 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.integrate import quad
 
 import momentumflow as mf
 
+from ..linear.higher_order import higher_order_roots
 from . import _quadratic as quadratic
+from . import _remainder as section_3_2_2
 from ._errata import STEPS, Row, path
+from ._remainder import taylor_remainder
 
 _ONE = jnp.ones(1)
 _LINE = mf.Quadratic([1.0])
@@ -158,8 +160,8 @@ def _layer() -> Row:
 
 def growth(terms: int, lam: float = 0.9) -> np.ndarray:
     """Re σ of the modes of (13) with f = 0, in units of 1/h, σ = 0 left out; largest first."""
-    coefficients = [(1 + (-1) ** k * lam) / math.factorial(k) for k in range(terms, 0, -1)]
-    return np.sort(np.roots(coefficients).real)[::-1]
+    roots = higher_order_roots(terms, lam)
+    return roots[roots != 0].real
 
 
 def _unstable() -> Row:
@@ -174,19 +176,11 @@ def _unstable() -> Row:
 
 def _remainder_of_13() -> Row:
     """§3.2.2: u_{n+1} - u_n - λ(u_n - u_{n-1}) less (13) for u = e^t, p = 3."""
-    lam, h, p = 0.9, 0.1, 3
-    plus, minus = (_remainder(p, sign * h, 1.0) * sign ** (p + 1) for sign in (1, -1))
-    series = sum(h**k * (1 + (-1) ** k * lam) / math.factorial(k) for k in range(1, p + 1))
-    exact = math.expm1(h) + lam * math.expm1(-h) - series
-    printed, right = h ** (p + 1) * (plus - lam * minus), h ** (p + 1) * (plus + lam * minus)
-    route = "both sides as they stand"
+    data = section_3_2_2.slips().sel(p=3)
+    printed, right = data["remainder_form"].values
     what, forms = "remainder of (13), u = e^t, p = 3", ("I⁺ - λI⁻", "I⁺ + λI⁻, for I⁻ as defined there")
-    return Row("[KS] §3.2.2", what, forms, printed, right, exact, 1e-12, route)
-
-
-def _remainder(p: int, h: float, r: float) -> float:
-    """∫₀¹ (1-s)^p r^{p+1} e^{rsh} ds / p!: Taylor's remainder of e^{rt} over h^{p+1}."""
-    return quad(lambda s: (1 - s) ** p * r ** (p + 1) * math.exp(r * s * h), 0, 1)[0] / math.factorial(p)
+    exact = float(data["remainder"])
+    return Row("[KS] §3.2.2", what, forms, printed, right, exact, 1e-12, "both sides as they stand")
 
 
 def _truncation() -> Row:
@@ -196,7 +190,7 @@ def _truncation() -> Row:
     r = (-(1 - lam) + math.sqrt((1 - lam) ** 2 - 4 * h * alpha)) / (2 * h * alpha)
     back = -math.expm1(-r * h)
     exact = math.expm1(r * h) - lam * back + h * (1 + a * back)
-    plus, minus = 2 * _remainder(2, h, r), 2 * _remainder(2, -h, r)
+    plus, minus = 2 * taylor_remainder(2, h, r), 2 * taylor_remainder(2, -h, r)
     rest = h**3 / 2 * (plus - lam * minus) - (h**3 * a * r**2 / 2 - h**4 * a * minus / 2)
     mass = h**3 * a * alpha * r**3
     return Row(

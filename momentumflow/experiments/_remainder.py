@@ -24,7 +24,7 @@ def slips() -> xr.Dataset:
     exact = [h * limit - np.polyval(higher_order_polynomial(p, lam), h) for p in TERMS]
     forms = []
     for p in TERMS:
-        plus, minus = (_integral(p, h), (-1) ** (p + 1) * _integral(p, -h))
+        plus, minus = (taylor_remainder(p, h), (-1) ** (p + 1) * taylor_remainder(p, -h))
         forms.append([h ** (p + 1) * (plus - lam * minus), h ** (p + 1) * (plus + lam * minus)])
     middle = (lam * math.exp(h) + math.exp(-h) - 1 - lam) / h
     return xr.Dataset(
@@ -38,9 +38,9 @@ def slips() -> xr.Dataset:
     )
 
 
-def _integral(p: int, h: float) -> float:
-    """∫₀¹ (1-s)^p e^{sh} ds/p!"""
-    return quad(lambda s: (1 - s) ** p * math.exp(s * h), 0, 1)[0] / math.factorial(p)
+def taylor_remainder(p: int, h: float, r: float = 1.0) -> float:
+    """∫₀¹ (1-s)^p r^{p+1} e^{rsh} ds / p!: Taylor's remainder of e^{rt} over h^{p+1}."""
+    return quad(lambda s: (1 - s) ** p * r ** (p + 1) * math.exp(r * s * h), 0, 1)[0] / math.factorial(p)
 
 
 def checks(data: xr.Dataset) -> list[Check]:

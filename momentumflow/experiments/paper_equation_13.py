@@ -200,7 +200,7 @@ def checks(data: xr.Dataset) -> list[Check]:
 def _order_checks(data: xr.Dataset) -> list[Check]:
     found = []
     for name in data["optimizer"].values:
-        for p in data["p"].values:
+        for p in map(int, data["p"].values):
             study, limit = _study(data, p, name), data.attrs["force"] * layer_limit(p, data.attrs["momentum"])
             (slope,) = study.last_orders(1) if len(study.last_orders(1)) else (np.nan,)
             constant = study.errors[-1] / study.learning_rates[-1]
@@ -264,7 +264,7 @@ def plot(data: xr.Dataset) -> Figure:
         _ladder(residuals, data, "residual", "q", "step")
         for p in data["q"].values:
             top = 5 * float(data["residual"].sel(q=p).isel(step=0).max())
-            _plot.reference_slope(residuals, data["step"].values, top, p + 1, "")
+            _plot.reference_slope(residuals, data["step"].values, top, int(p) + 1, "")
         residuals.set(ylabel="$h\\,|T_pu-f|$", title="smooth iterates: order $p+1$ (dotted)")
         _spectrum_panel(spectrum, data)
         _path_panel(paths, data)

@@ -184,6 +184,13 @@ _ENTRIES = (
         "only where the mean gradient vanishes.",
     ),
     Entry(
+        "lag-at-rest",
+        "The lag of momentum from rest",
+        "beyond Kovachki & Stuart (2021), Theorem 6: a start off the manifold",
+        "From rest momentum falls onto its slow flow λ/(1-λ) iterations late, from (u₀, v₀) onto the one that starts "
+        "at u₀ + hλλ̄(v₀ - λ̄f(u₀)).",
+    ),
+    Entry(
         "beyond-slow-flow",
         "The slow flow to order 6",
         "beyond Kovachki & Stuart (2021), Theorem 6",

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree, _validate
 from .._types import Field, Loss, Params, VectorField, descent_field
 from ..expansion.differentials import combinations
-from ..expansion.interpolation import weights
+from ..expansion.interpolation import increments
 from ..expansion.phase import V, phase_expansion
 from ..expansion.trees import Tree, up_to
 from ..expansion.trees import order as size
@@ -22,7 +22,7 @@ from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
 
 HIGHEST = 4
 LARGEST_ROUNDING = 2e-3
-"""Σ|w| times the rounding unit of the session: what the weights leave of the field's digits."""
+"""Σ|W| times the rounding unit of the session: what the weights leave of the field's digits."""
 
 _FAMILY = family_only("PhaseFlow")
 
@@ -30,7 +30,8 @@ _FAMILY = family_only("PhaseFlow")
 class PhaseFlow(AbstractFlow):
     r"""The flow on $(u, v)$ through the iterates of (15), to order p: by iterates (the default)
 
-    $$\frac{d}{dt}(u, v) = \frac1h\sum_{j=0}^{K} w_jP_h^j(u, v), \qquad K = \tfrac{(p+1)(p+2)}2 - 1,$$
+    $$\frac{d}{dt}(u, v) = \frac1h\sum_{j=0}^{K} w_jP_h^j(u, v)
+      = \frac1h\sum_{j=1}^{K} W_j\big(P_h^j - P_h^{j-1}\big)(u, v), \qquad K = \tfrac{(p+1)(p+2)}2 - 1, \quad W_j = w_j + \dots + w_K,$$
 
     with one step $P_h$ of the method itself and the weights of the polynomial that interpolates log at
     $1, \lambda, \dots, \lambda^p$: K gradients, no derivative of f. Or, with `series`, by the series itself
@@ -81,7 +82,7 @@ class PhaseFlow(AbstractFlow):
             found = (
                 series_coefficients(momentum, _number("lookahead", self.method.lookahead), order)
                 if self.series
-                else _checked_weights(momentum, order)
+                else _checked_increments(momentum, order)
             )
             self.constants = jnp.asarray(found)
 
@@ -94,7 +95,7 @@ class PhaseFlow(AbstractFlow):
         constants = cast(Array, self.constants)
 
         def by_iterates(t: ArrayLike, state: ModelState) -> ModelState:
-            return _combination(self.method, force, state, constants / h)
+            return _through_iterates(self.method, force, state, constants)
 
         def by_series(t: ArrayLike, state: ModelState) -> ModelState:
             u, v = state
@@ -110,17 +111,23 @@ class PhaseFlow(AbstractFlow):
         return start_state(self.method, loss, params, start)
 
 
-def _combination(method: MomentumMethod, field: Field, state: ModelState, found: Array) -> ModelState:
-    """Σ w_j P^j(u, v): one step at a time, so that its program does not grow with the order."""
+def _through_iterates(method: MomentumMethod, field: Field, state: ModelState, found: Array) -> ModelState:
+    """Σ W_j z_j, as P^j - P^{j-1} is h z_j in u, and Σ W_j (v_j - v_{j-1})/h.
+
+    One step at a time, so that the program does not grow with the order; in increments, since iterates times
+    weights over h would leave rounding of the size of u/h.
+    """
+    h = method.learning_rate
 
     def add(
         carry: tuple[ModelState, ModelState], weight: Array
     ) -> tuple[tuple[ModelState, ModelState], None]:
-        moved, total = carry
-        moved = method.step(field, moved, 0)
-        return (moved, _tree.linear((1, weight), (total, moved))), None
+        before, total = carry
+        after = method.step(field, before, 0)
+        rate = (after[1], _tree.linear((1 / h,), (_tree.linear((1, -1), (after[1], before[1])),)))
+        return (after, _tree.linear((1, weight), (total, rate))), None
 
-    (_, total), _ = jax.lax.scan(add, (state, _tree.linear((found[0],), (state,))), found[1:])
+    (_, total), _ = jax.lax.scan(add, (state, _tree.zeros_like(state)), found)
     return total
 
 
@@ -132,14 +139,14 @@ def _number(name: str, value: ArrayLike) -> float:
     return float(np.asarray(value))
 
 
-def _checked_weights(momentum: float, order: int) -> np.ndarray:
+def _checked_increments(momentum: float, order: int) -> np.ndarray:
     """The weights as numbers, or the reason why there are none."""
     _require_momentum(momentum)
-    found = np.array(weights(momentum, order))
+    found = np.array(increments(momentum, order))
     limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(jnp.result_type(float)).eps))
     if np.abs(found).sum() > limit:
         raise ValueError(
-            f"the weights of order {order} at λ = {momentum:g} must not cancel, got Σ|w| = "
+            f"the weights of order {order} at λ = {momentum:g} must not cancel, got Σ|W| = "
             f"{np.abs(found).sum():.1e} > {limit:.0e} of this precision: use series=True or a lower order"
         )
     return found

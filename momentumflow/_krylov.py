@@ -1,4 +1,4 @@
-"""Functions of a symmetric operator on a pytree, from a subspace: a Krylov space by matfree, or all of it."""
+"""Functions of a symmetric operator on a pytree, from a subspace: a Krylov space, or all of it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
-from matfree.decomp import tridiag_sym
 
 Product = Callable[[PyTree], PyTree]
 """v -> Av with A symmetric and linear, for instance a Hessian-vector product."""
@@ -37,21 +36,49 @@ def lanczos(product: Product, vector: PyTree, depth: int) -> Subspace:
     flat, unravel = ravel_pytree(vector)
     depth = min(depth, flat.size)
     norm = jnp.linalg.norm(flat)
-    decompose = tridiag_sym(depth, materialize=False, reortho="full", custom_vjp=False)
     start = jnp.where(norm == 0, jnp.ones_like(flat), flat)
     with jax.default_matmul_precision("highest"):  # a GPU's TF32 would cost the orthogonality
-        found = decompose(lambda x: ravel_pytree(product(unravel(x)))[0], start)
-    diagonal, coupling = found.J_small
-    rounding = depth * jnp.finfo(flat.dtype).eps * jnp.nanmax(jnp.abs(jnp.concatenate(found.J_small)))
+        basis, diagonal, norms = _recursion(lambda x: ravel_pytree(product(unravel(x)))[0], start, depth)
+    coupling, rest = norms[:-1], norms[-1]
+    rounding = depth * jnp.finfo(flat.dtype).eps * jnp.nanmax(jnp.abs(jnp.append(diagonal, coupling)))
     # a quotient 0/0 follows an exact breakdown: its NaN is not above the rounding either
     inside = jnp.cumprod(jnp.concatenate([jnp.ones(1, bool), coupling > rounding])).astype(bool)
     coupling = jnp.where(inside[1:], coupling, 0)
     matrix = (
         jnp.diag(jnp.where(inside, diagonal, diagonal[0])) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
     )
-    basis = jax.vmap(unravel)(jnp.where(inside[:, None], found.Q_tall, 0))
-    rest = jnp.where(inside[-1], jnp.linalg.norm(found.residual), 0)
-    return Subspace(basis, matrix, jnp.zeros_like(diagonal).at[0].set(norm), rest)
+    return Subspace(
+        jax.vmap(unravel)(jnp.where(inside[:, None], basis, 0)),
+        matrix,
+        jnp.zeros_like(diagonal).at[0].set(norm),
+        jnp.where(inside[-1], rest, 0),
+    )
+
+
+def _recursion(
+    product: Callable[[Float[Array, " d"]], Float[Array, " d"]], start: Float[Array, " d"], depth: int
+) -> tuple[Float[Array, "m d"], Float[Array, " m"], Float[Array, " m"]]:
+    """Lanczos' three terms, then every vector before: the basis, its diagonal, and the norms of what is left.
+
+    Not matfree's `tridiag_sym`, which keeps a second basis and goes over the whole of it four times in a step: with 2.8
+    million params five times the time.
+    """
+
+    def step(j: Array, carry: tuple) -> tuple:
+        basis, vector, norm, diagonal, norms = carry
+        unit = vector / norm
+        basis = jax.lax.dynamic_update_index_in_dim(basis, unit, j, 0)
+        image = product(unit)
+        entry = unit @ image
+        left = image - entry * unit - jnp.where(j > 0, norm, 0) * basis[jnp.maximum(j - 1, 0)]
+        left = jax.lax.fori_loop(0, j + 1, lambda i, w: w - (basis[i] @ w) * basis[i], left)
+        size = jnp.linalg.norm(left)
+        return basis, left, size, diagonal.at[j].set(entry), norms.at[j].set(size)
+
+    empty, numbers = jnp.zeros((depth, start.size), start.dtype), jnp.zeros(depth, start.dtype)
+    first = (empty, start, jnp.linalg.norm(start), numbers, numbers)
+    basis, _, _, diagonal, norms = jax.lax.fori_loop(0, depth, step, first)
+    return basis, diagonal, norms
 
 
 def whole(product: Product, vector: PyTree) -> Subspace:

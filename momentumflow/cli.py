@@ -206,8 +206,56 @@ def train(
     Console().print(training.table(result))
 
 
+@app.command()
+def analyze(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FUNCTION", help="FUNCTION() returns (loss, params) or (loss, params, batches)."
+        ),
+    ],
+    learning_rate: Annotated[float, typer.Option(metavar="h", help="Step size, > 0.")],
+    momentum: Annotated[float, typer.Option(metavar="λ", help="In [0, 1); 0 is gradient descent.")] = 0.9,
+    lookahead: Annotated[float, typer.Option(metavar="a", help="0 is heavy ball.")] = 0.0,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Look-ahead a = λ.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON, too; - prints it instead.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the plane of hk and λ: .png, .svg, .pdf."),
+    ] = None,
+) -> None:
+    """Say what momentum does on a loss at its params: stability, regimes, which model to trust, a tuning.
+
+    The module is looked for in the current folder, too. Exit status: 0, or 2 for bad input.
+    """
+    with _plain_errors():
+        if nesterov and lookahead:
+            raise ValueError(f"--nesterov sets a = λ, so --lookahead {lookahead:g} must be left out")
+        from .methods.momentum import momentum_method
+        from .study import target as problem
+
+        method = momentum_method(learning_rate, momentum, momentum if nesterov else lookahead)
+        analysis = problem.analyze_target(target, method)
+        if plot_file is not None:
+            problem.save_plane(analysis, plot_file)
+        if json_file is not None and str(json_file) != "-":
+            json_file.write_text(_json(analysis.to_dict()) + "\n", encoding="utf-8")
+    if json_file is not None and str(json_file) == "-":
+        _print_json(analysis.to_dict())
+        return
+    from rich.console import Console
+
+    Console().print(analysis)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    typer.echo(_json(value))
 
 
 @contextmanager

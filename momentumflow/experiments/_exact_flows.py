@@ -20,7 +20,7 @@ BRACKETS = {"x₋": (1e-4, 0.1), "x₊": (0.1, 3.799), "stability": (0.1, 4.5)}
 
 @eqx.filter_jit
 @eqx.filter_vmap(in_axes=(0, None, 0, None))
-def field_matrix(x: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike, phase: bool) -> Array:
+def field_matrix(x: Float[Array, ""], momentum: ArrayLike, lookahead: ArrayLike, phase: bool) -> Array:
     """The matrix of the principal flow's field at hk = x, in time units of one step; ½ log M² beyond x₊."""
     method = mf.momentum_method(H, momentum, lookahead)
     field = mf.PrincipalFlow(method, phase, every_second=True).field(mf.Quadratic(x[None] / H))
@@ -30,7 +30,7 @@ def field_matrix(x: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike, phase:
 
 @eqx.filter_jit
 @eqx.filter_vmap(in_axes=(0, None, 0, None))
-def iterates(x: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike, steps: int) -> Array:
+def iterates(x: Float[Array, ""], momentum: ArrayLike, lookahead: ArrayLike, steps: int) -> Array:
     """u_n from u₀ = 1 at rest."""
     method = mf.momentum_method(H, momentum, lookahead)
     return mf.iterate(method, mf.Quadratic(x[None] / H), jnp.ones(1), steps).params[:, 0]

@@ -184,6 +184,20 @@ _ENTRIES = (
         "only where the mean gradient vanishes.",
     ),
     Entry(
+        "slides-stochastic-flow",
+        "The modified flow of momentum on mini-batches",
+        "Ghosh et al. (ICLR 2023), IGRM-S",
+        "Path by path, heavy ball and Nesterov on random mini-batches follow their modified flow to order 2, and "
+        "without its regulariser to order 1.",
+    ),
+    Entry(
+        "reshuffling",
+        "Random reshuffling with momentum",
+        "beyond Smith, Dherin, Barrett & De (ICLR 2021)",
+        "With a fresh permutation each epoch the mean path descends a loss whose noise term has the constant κ(m, λ) "
+        "in closed form, which momentum makes smaller than 1.",
+    ),
+    Entry(
         "lag-at-rest",
         "The lag of momentum from rest",
         "beyond Kovachki & Stuart (2021), Theorem 6: a start off the manifold",
@@ -238,6 +252,14 @@ _ENTRIES = (
         "Lessard, Recht & Packard (2016), §4.6",
         "On a piecewise quadratic loss heavy ball tuned for quadratics goes through three points for ever, gradient "
         "descent and Nesterov converge.",
+    ),
+    Entry(
+        "edge-of-stability",
+        "Training at the edge of stability",
+        "Cohen, Kaur, Li, Kolter & Talwalkar (2021), Gradient descent on neural networks typically occurs at the edge "
+        "of stability",
+        "Full-batch training of a network on digits sharpens until the largest curvature meets 2/h for gradient "
+        "descent, 2(1+λ)/h for heavy ball, 2(1+λ)/((1+2λ)h) for Nesterov, and hovers there.",
     ),
 )
 

@@ -20,6 +20,8 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import momentumflow as mf
+
 from .. import _plot
 from .._progress import Progress
 from .checks import Check
@@ -132,9 +134,9 @@ def _trace(data: xr.Dataset) -> xr.DataArray:
     return data["covariance"].isel(row=0, column=0) + data["covariance"].isel(row=1, column=1)
 
 
-def _expected(case: xr.Dataset, lam: float | np.ndarray) -> float | np.ndarray:
+def _expected(case: xr.Dataset, lam: float | np.ndarray) -> np.ndarray:
     """(1+λ)/(1-λ)³|g|² + tr Σ/(1-λ)²."""
-    return (1 + lam) / (1 - lam) ** 3 * float(case["mean_square"]) + float(_trace(case)) / (1 - lam) ** 2
+    return np.asarray(mf.expected_regularizer(lam, float(case["mean_square"]), float(_trace(case))).total)
 
 
 def checks(data: xr.Dataset) -> list[Check]:
@@ -147,7 +149,7 @@ def _covariance_checks(data: xr.Dataset) -> list[Check]:
     spread = 3 * np.sqrt(3 / data.attrs["runs"])
     found = []
     for case, lam in itertools.product((_NOISE, _MIXED), _CHECKED):
-        here, factor = data.sel(case=case, momentum=lam), (1 - lam) / (1 + lam)
+        here, factor = data.sel(case=case, momentum=lam), float(mf.gradient_variance(lam))
         trace, covariance = _trace(here), here["covariance"].values
         distance = np.linalg.norm(here["sampled_covariance"] / factor - covariance) / np.linalg.norm(
             covariance
@@ -204,10 +206,15 @@ def _draw_variance(ax: Axes, data: xr.Dataset) -> None:
         (
             1,
             "#0072b2",
-            (1 - fine) / (1 + fine),
+            mf.gradient_variance(fine),
             r"average $(1-\lambda)\nabla G_k$: $(1-\lambda)/(1+\lambda)$",
         ),
-        ((1 - lam) ** -2.0, "#d55e00", 1 / (1 - fine**2), r"sum $\nabla G_k$: $1/(1-\lambda^2)$"),
+        (
+            (1 - lam) ** -2.0,
+            "#d55e00",
+            mf.gradient_variance(fine, averaged=False),
+            r"sum $\nabla G_k$: $1/(1-\lambda^2)$",
+        ),
     ):
         ax.plot(fine, curve, color=color, lw=1.2, label=label)
         ax.errorbar(lam, scale * ratio, 3 * scale * error, color=color, fmt="o", ms=4, capsize=2)

@@ -9,25 +9,22 @@ what its iterates did.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 import momentumflow as mf
 
 from .. import _plot
 from .._progress import Progress
 from ..linear import family
+from ..study import plane
 from .checks import Check
 
 
@@ -45,14 +42,6 @@ class Config:
 PRESETS = {"quick": Config(), "full": Config(cells=1000, runs=100, border_points=5000)}
 
 _PANELS = {"HB": "heavy ball, $a = 0$", "NAG": r"Nesterov, $a = \lambda$", "a = 1": "$a = 1$"}
-_COLORS = dict(zip(family.REGIMES, ("#117733", "#4477aa", "#cc6a00", "#8c8c8c"), strict=True))
-_BORDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "x₋": (r"$x_-$", {"ls": "-", "lw": 1.3}),
-    "x₊": (r"$x_+$", {"ls": "--", "lw": 1.3}),
-    "sign": (r"$\frac{1+\lambda}{1+a}$", {"ls": ":", "lw": 1.8}),
-    "stability": (r"$\frac{2(1+\lambda)}{1+2a}$", {"ls": "-", "lw": 2.4}),
-}
-_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _TAIL = 100
 
 
@@ -69,7 +58,7 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
     for done, panel in enumerate(_PANELS):
         progress.update(done, len(_PANELS), label=panel)
         cells = (root**2, lam[:, None], _lookahead(panel, lam)[:, None])
-        radius, regime = map(np.asarray, _plane(*cells))
+        radius, regime = map(np.asarray, plane.cells(*cells))
         gap, disagreeing = _by_lapack(cells, radius, regime)
         found = (radius, regime, gap, disagreeing, _borders(panel, lam), _runs(config, panel))
         for name, value in zip(tables, found, strict=True):
@@ -87,18 +76,12 @@ def run(config: Config, progress: Progress) -> xr.Dataset:
         | {name: (("panel", "run"), [dots[name] for dots in tables["dots"]]) for name in tables["dots"][0]},
         {
             "panel": list(_PANELS),
-            "line": list(_BORDERS),
+            "line": list(plane.BORDERS),
             "momentum": ("momentum", lam, {"symbol": "λ"}),
             "root": ("root", root, {"symbol": "√(hk)"}),
         },
         {"largest": config.largest, "steps": config.steps, "border_points": config.border_points},
     )
-
-
-@jax.jit
-def _plane(x: ArrayLike, momentum: ArrayLike, lookahead: ArrayLike) -> tuple[Array, Array]:
-    cell = (x, momentum, lookahead)
-    return family.spectral_radius(*cell), family.regime(*cell)
 
 
 def _eigenvalues(x: np.ndarray, momentum: np.ndarray, lookahead: np.ndarray) -> np.ndarray:
@@ -245,27 +228,18 @@ def plot(data: xr.Dataset) -> Figure:
             _draw_panel(ax, data.sel(panel=panel), data.attrs["largest"])
             ax.set_title(_PANELS[panel])
         axes[0].set_ylabel(r"momentum $\lambda$")
-        handles = [Patch(color=color, label=name) for name, color in _COLORS.items()]
-        lines = [Line2D([], [], color="black", label=label, **look) for label, look in _BORDERS.values()]
         dot = Line2D([], [], color="white", marker="o", mec="black", ls="none", label="iterates")
-        figure.legend(handles=[*handles, *lines, dot], loc="outside lower center", ncols=9, handlelength=1.7)
+        figure.legend(handles=[*plane.handles(), dot], loc="outside lower center", ncols=9, handlelength=1.7)
     return figure
 
 
 def _draw_panel(ax: Axes, cell: xr.Dataset, largest: float) -> None:
-    radius, regime, lam = cell["radius"].values, cell["regime"].values, cell["momentum"].values
-    colors = np.array([to_rgb(color) for color in _COLORS.values()])[regime]
-    depth = np.where(regime == 3, 0.35, 0.22 + 0.68 * np.clip(1 - radius, 0, 1) ** 0.8)[..., None]
+    lam = cell["momentum"].values
     extent = (0, largest**0.5, 0, 1)
-    ax.imshow(1 - depth * (1 - colors), extent=extent, origin="lower", aspect="auto", interpolation="nearest")
-    for shown, labelled in ((regime < 2, True), (regime == 2, False)):
-        where = np.where(shown, radius, np.nan)
-        levels = ax.contour(cell["root"], lam, where, levels=_LEVELS, colors="white", linewidths=0.8)
-        if labelled:
-            ax.clabel(levels, levels=_LEVELS[::2], fontsize=8, fmt="%g")
-    for name, (_, look) in _BORDERS.items():
+    plane.draw(ax, cell["root"].values, lam, cell["radius"].values, cell["regime"].values, extent)
+    for name, (_, look) in plane.BORDERS.items():
         ax.plot(np.sqrt(cell["border"].sel(line=name)), lam, color="black", **look)
-    fills = [list(_COLORS.values())[i] for i in cell["dot_regime"].values]
+    fills = [list(plane.COLORS.values())[i] for i in cell["dot_regime"].values]
     ax.scatter(
         np.sqrt(cell["dot_x"]),
         cell["dot_momentum"],
@@ -277,5 +251,4 @@ def _draw_panel(ax: Axes, cell: xr.Dataset, largest: float) -> None:
     )
     ticks = (0, 0.1, 0.5, 1, 2, 3, 4)
     ax.set_xticks(np.sqrt(ticks), [f"{x:g}" for x in ticks])
-    ax.set(xlim=(0, largest**0.5), ylim=(0, 1), xlabel="$x = hk$")
-    ax.grid(False)
+    ax.set_xlabel("$x = hk$")

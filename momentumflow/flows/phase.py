@@ -31,7 +31,8 @@ class PhaseFlow(AbstractFlow):
     r"""The flow on $(u, v)$ through the iterates of (15), to order p: by iterates (the default)
 
     $$\frac{d}{dt}(u, v) = \frac1h\sum_{j=0}^{K} w_jP_h^j(u, v)
-      = \frac1h\sum_{j=1}^{K} W_j\big(P_h^j - P_h^{j-1}\big)(u, v), \qquad K = \tfrac{(p+1)(p+2)}2 - 1, \quad W_j = w_j + \dots + w_K,$$
+      = \frac1h\sum_{j=1}^{K} W_j\big(P_h^j - P_h^{j-1}\big)(u, v),
+      \qquad K = \tfrac{(p+1)(p+2)}2 - 1, \quad W_j = w_j + \dots + w_K,$$
 
     with one step $P_h$ of the method itself and the weights of the polynomial that interpolates log at
     $1, \lambda, \dots, \lambda^p$: K gradients, no derivative of f. Or, with `series`, by the series itself

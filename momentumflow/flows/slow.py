@@ -39,8 +39,8 @@ class SlowFlow(AbstractFlow):
     iterations, and no shift for a start on the manifold. For a general linear-memory method the
     coefficients follow from $A, b, c$.
 
-    Claims: order p from a start on the manifold (Theorem 6; for $p \ge 3$ the start must be on the graph of order p-1 or more),
-    and order min(p, 2) from rest outside the initial layer.
+    Claims: order p from a start on the manifold (Theorem 6; for $p \ge 3$ the start must be on the graph of
+    order p-1 or more), and order min(p, 2) from rest outside the initial layer.
 
     **Arguments:**
 

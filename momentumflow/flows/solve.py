@@ -12,8 +12,10 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, SOLVER_FAILED, STEP_LIMIT, Loss, Params, Trajectory, VectorField
+from ..methods.batches import BatchLoss
 from ..methods.manifold import Start, is_rule
 from .model import AbstractFlow, ModelField, ModelState, require_flow
+from .piecewise import AbstractPiecewiseFlow, solve_piecewise
 from .quintic import StiffSolver
 
 LARGEST_IMPLICIT = 64
@@ -21,8 +23,8 @@ LARGEST_IMPLICIT = 64
 
 
 def solve(
-    flow: AbstractFlow,
-    loss: Loss | VectorField,
+    flow: AbstractFlow | AbstractPiecewiseFlow,
+    loss: Loss | VectorField | BatchLoss,
     params: PyTree,
     times: ArrayLike,
     start: Start = "rest",
@@ -36,7 +38,8 @@ def solve(
     **Arguments:**
 
     - `flow`: the model, for instance `momentumflow.MomentumODE(method)`.
-    - `loss`: function from params to a scalar, or a `VectorField`.
+    - `loss`: function from params to a scalar, or a `VectorField`; for a model on mini-batches a function of
+      (params, datum).
     - `params`: $u_0$, a pytree of floating-point arrays.
     - `times`: strictly increasing, $\ge 0$; the flow starts at $t = 0$. A method's own `Trajectory.times` fits.
     - `start`: as in `momentumflow.iterate`: how the method starts. Each model turns it into its own initial
@@ -46,7 +49,7 @@ def solve(
       initial layer whose state has at most 64 entries: a network never meets a dense Jacobian.
     - `tolerance`: relative and absolute, per step; by default $\epsilon^{0.7}$, 1e-11 in float64 and 1e-5 in
       float32.
-    - `max_steps`: after which the solver gives up.
+    - `max_steps`: after which the solver gives up; for a model on mini-batches, on one interval.
 
     **Returns:** a `Trajectory` whose `velocity` is $\dot u$ for second-order models and `None` for first-order
     ones. A failed solve is an outcome: `outcome` says why, `diverged_at` the first time without a value.
@@ -61,14 +64,16 @@ def solve(
         >>> flow.params.shape, flow.outcome
         ((11, 2), 'completed')
     """
-    require_flow(flow)
     params = _validate.as_params(params)
-    _validate.check_loss(loss, params)
     _validate.increasing_times(times)
     times = _thin(jnp.asarray(times, _tree.dtype(params)), save_every)
     max_steps = _validate.count("max_steps", max_steps)
     tolerance = default_tolerance(params) if tolerance is None else tolerance
     _validate.positive("tolerance", tolerance, "leave it out for the default")
+    if isinstance(flow, AbstractPiecewiseFlow):
+        return solve_piecewise(flow, loss, params, times, start, solver, tolerance, max_steps)
+    require_flow(flow)
+    _validate.check_loss(loss, params)
     flow.check(loss, params)
     if is_rule(start, params):
         start = start(getattr(flow, "method", None), loss, params)

@@ -3,10 +3,11 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from .. import _tree, _validate
 from .._types import COMPLETED, NON_FINITE, Field, Loss, Params, Trajectory, VectorField, descent_field
+from .batches import Batches, BatchLoss, Order, given, require_batch_loss, require_steps
 from .linear_memory import AbstractLinearMemory, State, require_scalars
 from .manifold import Start, is_rule, start_state, start_velocity
 
@@ -15,23 +16,28 @@ Carry = tuple[State, Int[Array, ""], Int[Array, ""]]
 
 def iterate(
     method: AbstractLinearMemory,
-    loss: Loss | VectorField,
+    loss: Loss | VectorField | BatchLoss,
     params: Params,
     steps: int,
     start: Start = "rest",
     save_every: int | None = 1,
+    data: PyTree[ArrayLike] | None = None,
+    order_of_use: Order | None = None,
 ) -> Trajectory:
-    r"""The iterates $u_0, \dots, u_N$ of a method on a loss.
+    r"""The iterates $u_0, \dots, u_N$ of a method on a loss, or on a sequence of mini-batch losses.
 
     **Arguments:**
 
     - `method`: from `momentumflow.heavy_ball` and its like.
-    - `loss`: function from params to a scalar, or a `VectorField`.
+    - `loss`: function from params to a scalar, or a `VectorField`; with `data` a function of (params, datum).
     - `params`: $u_0$, a pytree of floating-point arrays.
     - `steps`: $N \ge 1$.
     - `start`: "rest" ($v_0 = 0$), "manifold" (leading order, one jvp), a velocity tree $v_0$, or a
       function of (method, loss, params) that returns one.
     - `save_every`: keep every k-th iterate, k a divisor of `steps`; `None` keeps only the last.
+    - `data`: the mini-batches, a pytree of arrays with one leading axis of length m.
+    - `order_of_use`: step n is taken on `loss(params, datum)` of batch `order_of_use[n]`, shape `(steps or more,)`; the
+      start is then "rest" or a velocity tree.
 
     **Returns:** a `Trajectory` with `times` $t_n = n\Delta t$. A run that overflows is an outcome:
     `diverged_at` holds the first step n whose state is not finite.
@@ -49,9 +55,23 @@ def iterate(
     params = _validate.as_params(params)
     if not isinstance(method, AbstractLinearMemory):
         raise TypeError(f"method must be a linear-memory method, got {method!r}: call mf.heavy_ball(h, λ)")
-    if is_rule(start, params):
+    batches = given(data, order_of_use)
+    if batches is not None:
+        require_batch_loss(batches, loss, params)
+        require_steps(batches, steps)
+        require_own_start(start, params)
+    elif is_rule(start, params):
         start = start_velocity(method, loss, params, start)
-    return _iterate(method, loss, params, start, steps // stride, stride, save_every is not None)
+    return _iterate(method, loss, params, start, batches, steps // stride, stride, save_every is not None)
+
+
+def require_own_start(start: Start, params: Params) -> None:
+    """Raises for a start that asks for the manifold of one loss, where every step has its own."""
+    if start == "manifold" if isinstance(start, str) else is_rule(start, params):
+        raise ValueError(
+            f"with mini-batches the start must be 'rest' or a velocity tree, got {start!r}: "
+            "there is no invariant manifold, as every step has a loss of its own"
+        )
 
 
 def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
@@ -70,18 +90,21 @@ def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
 @eqx.filter_jit
 def _iterate(
     method: AbstractLinearMemory,
-    loss: Loss | VectorField,
+    loss: Loss | VectorField | BatchLoss,
     params: Params,
     start: Start,
+    batches: Batches | None,
     saves: int,
     stride: int,
     keep_first: bool,
 ) -> Trajectory:
     require_scalars(method)
-    _validate.check_loss(loss, params)
-    field = descent_field(loss)
+    if batches is None:
+        _validate.check_loss(loss, params)
+        advance = stepper(method, descent_field(loss))
+    else:
+        advance = batch_stepper(method, loss, batches)
     state = start_state(method, loss, params, start)
-    advance = stepper(method, field)
 
     def save(carry: PyTree, _: None) -> tuple[PyTree, State]:
         carry = jax.lax.scan(advance, carry, None, length=stride)[0]
@@ -106,6 +129,15 @@ def stepper(method: AbstractLinearMemory, field: Field):
         state, n, finite = carry
         state = method.step(field, state, n)
         return (state, n + 1, finite + _tree.is_finite(state[0])), None
+
+    return advance
+
+
+def batch_stepper(method: AbstractLinearMemory, loss: BatchLoss, batches: Batches):
+    """Body of a scan like `stepper`'s, step n on the loss of its own batch."""
+
+    def advance(carry: Carry, _: None) -> tuple[Carry, None]:
+        return stepper(method, descent_field(batches.loss(loss, carry[1])))(carry, None)
 
     return advance
 

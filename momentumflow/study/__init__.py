@@ -1,1 +1,1 @@
-"""Measure and judge: convergence orders, later the curvature of a loss and `analyze`."""
+"""Measure and judge: convergence orders, the curvature of a loss, and `analyze`."""

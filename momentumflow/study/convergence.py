@@ -68,7 +68,7 @@ def convergence_study(
         >>> bool(abs(study.order - 2) < 0.1)
         True
     """
-    rates = _ladder(learning_rates)
+    rates = learning_rate_ladder(learning_rates)
     params = _validate.as_params(params)
     _validate.check_loss(loss, params)
     _validate.positive("final_time", final_time, "it is the length of the comparison")
@@ -93,7 +93,7 @@ def convergence_study(
     return ConvergenceStudy(np.asarray(rates), np.asarray(errors), np.asarray(floors), label)
 
 
-def _ladder(learning_rates: Sequence[float]) -> Float[np.ndarray, " L"]:
+def learning_rate_ladder(learning_rates: Sequence[float]) -> Float[np.ndarray, " L"]:
     rates = np.sort(np.asarray(learning_rates, float))[::-1]
     _validate.positive("learning_rates", rates, "each is a step size")
     if rates.ndim != 1 or len(np.unique(rates)) < 2 or len(np.unique(rates)) != len(rates):

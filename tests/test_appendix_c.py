@@ -233,6 +233,12 @@ def test_the_largest_learning_rate_in_thirty_digits(momentum, lookahead, six_dig
     assert float(unlike.learning_rate) == pytest.approx(other, rel=1e-12)
 
 
+def test_nesterov_by_name_and_bounds_as_a_tuple():
+    momentum = np.array([0.5, 0.9])
+    named = mf.largest_learning_rate((1.0, 1.0, 1.0), momentum, "momentum").learning_rate
+    np.testing.assert_array_equal(named, mf.largest_learning_rate(UNIT, momentum, momentum).learning_rate)
+
+
 def test_the_largest_learning_rate_scales_like_1_over_B1():
     """τB₁ depends on λ, a and B₀B₂/B₁² only: units of the loss and of the params."""
     bounds, method = draw()
@@ -340,6 +346,10 @@ def test_bad_input():
         mf.largest_learning_rate(COSINE, 1.0)
     with pytest.raises(ValueError, match=r"lookahead must be finite and >= 0, got -1\.0"):
         mf.largest_learning_rate(COSINE, 0.5, -1.0)
+    with pytest.raises(ValueError, match="lookahead"):
+        mf.largest_learning_rate(COSINE, 0.5, "mass")
+    with pytest.raises(ValueError, match=r"bounds must be B0, B1 and B2, got \(1.0, 1.0\): pass mf.Bounds"):
+        mf.largest_learning_rate((1.0, 1.0), 0.5)
     with pytest.raises(ValueError, match=r"B1 must be finite and > 0, got 0\.0: .*any h will do"):
         mf.largest_learning_rate(mf.Bounds(1.0, 0.0, 0.0), 0.5)
     with pytest.raises(TypeError, match=r"Appendix C is stated for the family \(7\).*got WilsonSplitting"):

@@ -28,7 +28,15 @@ def said(result):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list"], ["list", "--json"], ["reproduce", "--help"], ["show", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["list"],
+        ["list", "--json"],
+        ["reproduce", "--help"],
+        ["show", "--help"],
+        ["analyze", "--help"],
+        ["--version"],
+    ],
 )
 def test_what_needs_no_numbers_loads_nothing_heavy(arguments):
     script = (

@@ -224,6 +224,15 @@ def test_slow_flow_of_every_order(p, lookahead):
     assert study.orders[-1] == pytest.approx(p, abs=0.2 if p >= 4 else 0.1), str(study)
 
 
+def test_a_method_s_own_numbers_are_taken():
+    assert mf.modified_equation(2, mf.heavy_ball(0.1, 0.5).momentum)[((),)] == pytest.approx(-6)
+
+
+def test_gradient_defect_is_for_series_in_f():
+    with pytest.raises(TypeError, match="series in f alone"):
+        mf.gradient_defect(mf.phase_expansion(2, Fraction(1, 2))[0])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

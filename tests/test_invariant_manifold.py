@@ -282,3 +282,21 @@ def test_gradient_descent_has_a_graph_of_one_step_back():
 def test_at_a_critical_point_the_velocity_is_0():
     velocity = mf.InvariantManifold(mf.heavy_ball(0.01, 0.5), linear([1.0, 0.1])).velocity(jnp.zeros(2))
     assert velocity.tolist() == [0.0, 0.0]
+
+
+def test_derivatives_are_those_of_the_graph():
+    """Forward mode: on a linear loss w is a matrix."""
+    k = np.array([1.0, 0.3])
+    manifold = mf.InvariantManifold(mf.heavy_ball(0.02, 0.5), linear(k))
+    slope = np.diag(-slow_slope(0.02 * k, 0.5, 0.0) * k)
+    np.testing.assert_allclose(
+        jax.jacfwd(manifold.velocity)(jnp.array([1.0, 2.0])), slope, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_series_of_order_9_outside_and_inside_jit():
+    """A linear loss leaves the chains of trees: the Taylor series of the closed form, error O((hk)^9)."""
+    series = mf.SeriesManifold(mf.heavy_ball(0.002, 0.5), mf.VectorField(jnp.negative), 9)
+    exact = -slow_slope(0.002, 0.5, 0.0)
+    np.testing.assert_allclose(series.velocity(jnp.ones(1)), exact, rtol=1e-13)
+    np.testing.assert_allclose(jax.jit(lambda u: series.velocity(u))(jnp.ones(1)), exact, rtol=1e-13)

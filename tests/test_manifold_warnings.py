@@ -59,6 +59,25 @@ def test_an_orbit_that_runs_off_is_told():
     assert not found.converged
 
 
+def test_an_orbit_without_numbers_is_told():
+    """Four points interpolate so badly that log cosh overflows."""
+    manifold = mf.InvariantManifold(mf.nesterov(0.01, 0.5), lambda u: jnp.sum(jnp.log(jnp.cosh(u))), points=4)
+    with pytest.warns(
+        UserWarning, match="manifold: the orbit left where f is finite: pass more points or .*;"
+    ):
+        manifold.solve(jnp.ones(2))
+
+
+def test_a_constant_force_takes_one_sweep():
+    manifold = mf.InvariantManifold(mf.heavy_ball(0.02, 0.5), jnp.sum)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = manifold.solve(jnp.ones(2))
+    assert found.converged
+    assert (int(found.sweeps), float(found.contraction)) == (1, 0)
+    np.testing.assert_allclose(found.velocity, -2, rtol=1e-15)
+
+
 def test_too_few_points_are_told():
     manifold = mf.InvariantManifold(mf.nesterov(0.01, 0.5), oracles.potential, points=16)
     with pytest.warns(
@@ -73,8 +92,10 @@ def test_too_few_points_are_told():
     [
         ({"tolerance": 1e-16}, r"tolerance must be >= 16 roundings of the params, 3.6e-15, got 1.0e-16"),
         ({"tolerance": -1.0}, "tolerance must be finite and > 0"),
+        ({"tolerance": 2.0}, "tolerance must be < 0.1, got 2.0"),
         ({"points": 3}, "points must be an integer >= 4"),
         ({"order": 0}, "order must be an integer >= 1"),
+        ({"order": 20}, "order must be <= 12, got 20"),
         ({"sharpness": 0.0}, "sharpness must be finite and > 0"),
     ],
 )
@@ -90,5 +111,7 @@ def test_other_methods_and_shapes():
         mf.SeriesManifold(mf.rescaled_gradient_descent(0.1, 0.5), oracles.potential)
     with pytest.raises(ValueError, match="drop the order or the options"):
         mf.manifold_start(2, tolerance=1e-8)
+    with pytest.raises(ValueError, match="order must be <= 12, got 13"):
+        mf.manifold_start(13)
     with pytest.raises(ValueError, match="velocity must have shape"):
         mf.SeriesManifold(mf.nesterov(0.01, 0.5), oracles.potential).distance(jnp.ones(2), jnp.ones(3))

@@ -292,6 +292,12 @@ def test_a_second_call_does_not_trace_again():
         (lambda: mf.modified_loss(mf.nesterov_sequence(0.1)), ValueError, "momentum that varies"),
         (lambda: mf.modified_loss(mf.heavy_ball(jnp.ones(2), 0.5)), ValueError, "must be scalars"),
         (lambda: mf.modified_loss(HB)(mf.VectorField(jnp.sin)), TypeError, "got a VectorField: use SlowFlow"),
+        (
+            lambda: mf.modified_loss(HB)(flat_loss)(jnp.ones(2, int)),
+            TypeError,
+            "params must be real floating",
+        ),
+        (lambda: mf.modified_loss(HB, 1)(jnp.sin)(U0), ValueError, "loss must return one scalar"),
     ],
 )
 def test_bad_input(call, error, words):

@@ -1,5 +1,7 @@
 """Inertial and phase-space flows: uniform orders from rest, transient included, and the numbers of a table."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +110,11 @@ def test_fixed_points_stay():
     [
         (lambda: mf.PhaseFlow(mf.gradient_descent(0.1)), "momentum must be > 0 for a phase flow"),
         (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.1), 3), "use series=True or a lower order"),
+        (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.2), 2), r"λ\^p must be >= 0.05"),
+        (
+            lambda: mf.PhaseFlow(mf.heavy_ball(0.1, jnp.array([0.5, 0.9]))),
+            "momentum must be a scalar, got shape",
+        ),
         (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.5), 5), "order must be <= 4, got 5"),
         (lambda: mf.PhaseFlow(mf.heavy_ball(0.1, 0.5), 0), "order must be an integer >= 1, got 0"),
         (lambda: mf.InertialFlow(mf.gradient_descent(0.1)), "momentum must be > 0 for an inertial flow"),
@@ -128,3 +135,19 @@ def test_phase_flow_keeps_its_digits_in_float32_at_small_h():
     path = float(jnp.abs(run.params[-1] - run.params[0]).max())
     flow = mf.solve(mf.PhaseFlow(method), problem, start, run.times)
     assert float(jnp.abs(flow.params - run.params).max()) < 2e-5 * 30 < 1e-3 * path
+
+
+def test_weights_are_judged_in_the_precision_of_the_params():
+    flow = mf.PhaseFlow(mf.heavy_ball(2.0**-8, 0.5), 4)
+    with pytest.raises(ValueError, match="must not cancel"):
+        mf.solve(flow, mf.LogCosh([1.0]), jnp.ones(1, jnp.float32), jnp.array([0.0, 0.1]))
+
+
+@pytest.mark.parametrize(
+    "model", [lambda m: mf.SlowFlow(m, 3), lambda m: mf.PhaseFlow(m, 2), lambda m: mf.InertialFlow(m, 3)]
+)
+def test_a_replaced_method_takes_its_own_constants(model):
+    """`dataclasses.replace` builds anew: no constants of the old λ stay."""
+    old, new = mf.heavy_ball(0.02, 0.5), mf.heavy_ball(0.02, 0.8)
+    replaced, built = dataclasses.replace(model(old), method=new), model(new)
+    assert all(map(np.array_equal, jax.tree.leaves(replaced), jax.tree.leaves(built)))

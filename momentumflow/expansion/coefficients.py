@@ -256,7 +256,7 @@ def checked_lookahead(momentum: Any, lookahead: Any) -> Any:
 
 def exact(value: Any) -> Number:
     """A Fraction for what is rational, a float for a float."""
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, (float, np.floating, jax.Array)):
         return float(value)
     return Fraction(int(value.p), int(value.q)) if hasattr(value, "p") else Fraction(value)
 

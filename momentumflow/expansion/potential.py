@@ -23,7 +23,7 @@ from .. import _tree
 from .._types import Field, Params
 from .differentials import combine
 from .free_trees import free_symmetry, rootings
-from .trees import Tree, symmetry
+from .trees import Leaf, Tree, symmetry
 
 Pair = tuple[Tree, Tree]
 
@@ -35,6 +35,8 @@ def gradient_defect(expansion: Mapping[Tree, Any]) -> dict[Pair, Any]:
     value on all rooted trees that are one tree but for the place of the root.
 
     **Arguments:** `expansion`: rooted trees to $c_\tau = \beta(\tau)/\sigma(\tau)$, as of `modified_equation`.
+
+    **Raises:** `TypeError` for a series with other leaves than f, such as `phase_expansion`.
 
     **Returns:** $\beta(\tau) - \beta(\tau')$ by pairs $(\tau, \tau')$ of such trees, zeros left out, so that an empty
     mapping means a gradient; exact for symbols and fractions, and 0 within 1000 roundings for floats.
@@ -50,6 +52,10 @@ def gradient_defect(expansion: Mapping[Tree, Any]) -> dict[Pair, Any]:
         >>> mf.gradient_defect(mf.manifold_expansion(5))
         {}
     """
+    if not isinstance(expansion, Mapping) or any(isinstance(tree, Leaf) for tree in expansion):
+        raise TypeError(
+            "gradient_defect is for a series in f alone, such as modified_equation or step_expansion"
+        )
     return {pair: gap for pair, gap, scale in gaps(expansion) if not is_rounding(gap, scale)}
 
 

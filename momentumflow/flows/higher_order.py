@@ -71,7 +71,7 @@ class HigherOrderODE(AbstractFlow):
     method: MomentumMethod = eqx.field(converter=_FAMILY)
     terms: int = eqx.field(static=True)
     unstable: bool = eqx.field(static=True, default=False)
-    layer: Float[Array, " rates"] = None  # type: ignore[assignment]  # filled in below
+    layer: Float[Array, " rates"] = None  # type: ignore[assignment]  # found by __post_init__, whatever is passed
     # not `stiff`: the fast modes have rates of order 1/h and are to be followed; Kvaerno5 took 10 to 20 times longer
 
     def __post_init__(self) -> None:
@@ -83,9 +83,8 @@ class HigherOrderODE(AbstractFlow):
         require_scalars(self.method)
         momentum = float(np.asarray(momentum))
         _check_terms(self.terms, momentum, self.unstable)
-        if self.layer is None:
-            powers = transient_root(self.terms, momentum) ** np.arange(1, self.terms)
-            self.layer = jnp.asarray(powers.real)
+        powers = transient_root(self.terms, momentum) ** np.arange(1, self.terms)
+        self.layer = jnp.asarray(powers.real)
 
     @property
     def claims(self) -> tuple[Claim, ...]:

@@ -1,7 +1,7 @@
 """The inertial flow: a second-order ODE that follows the iterates uniformly from rest, transient included."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from .._types import Field, Loss, Params, VectorField, descent_field
 from ..expansion.differentials import combinations, derivative
 from ..expansion.interpolation import DIGITS
 from ..expansion.phase import V
+from ..methods.linear_memory import require_scalars
 from ..methods.manifold import Start, start_velocity
 from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
@@ -55,13 +56,15 @@ class InertialFlow(AbstractFlow):
 
     method: MomentumMethod = eqx.field(converter=_FAMILY)
     order: int = eqx.field(static=True, default=2)
-    constants: "Constants | None" = None
-    velocity_series: Float[Array, " trees"] | None = None
+    constants: "Constants" = None  # type: ignore[assignment]  # found by __post_init__, whatever is passed
+    velocity_series: Float[Array, " trees"] | None = None  # found by __post_init__, whatever is passed
 
     def __post_init__(self) -> None:
         _FAMILY(self.method)
-        if isinstance(self.order, bool) or self.order not in (2, 3):
-            raise ValueError(f"order must be 2 or 3, got {self.order!r}: PhaseFlow goes further")
+        if not isinstance(self.order, int) or isinstance(self.order, bool) or self.order not in (2, 3):
+            raise ValueError(
+                f"order must be 2 or 3, got {self.order!r}: PhaseFlow goes further, SlowFlow has order 1"
+            )
         momentum, lookahead = self.method.momentum, self.method.lookahead
         concrete = _validate.is_concrete(momentum)
         if concrete and not np.all(np.asarray(momentum) > 0):
@@ -69,9 +72,12 @@ class InertialFlow(AbstractFlow):
                 f"momentum must be > 0 for an inertial flow, got {np.asarray(momentum)}: log λ and a/λ have no value; "
                 "without momentum SlowFlow follows the method from the start"
             )
-        if self.constants is None:
-            self.constants = _constants_of(self.method)
-        if self.order == 3 and self.velocity_series is None:
+        self.constants = _constants_of(self.method)
+        self.velocity_series = None
+        if self.order == 3:
+            require_scalars(
+                eqx.tree_at(lambda m: m.learning_rate, self.method, 0.0)
+            )  # an ensemble of h is fine
             if not (concrete and _validate.is_concrete(lookahead)):
                 raise ValueError(
                     "order 3 must be built outside jit, vmap and grad: it needs λ and a as numbers"
@@ -80,15 +86,11 @@ class InertialFlow(AbstractFlow):
             self.velocity_series = jnp.asarray(series_coefficients(*numbers, 3)[0])
 
     @property
-    def _constants(self) -> "Constants":
-        return cast(Constants, self.constants)
-
-    @property
     def claims(self) -> tuple[Claim, ...]:
         return (Claim(self.order, "rest"),)
 
     def field(self, loss: Loss | VectorField) -> ModelField:
-        force, constants = descent_field(loss), self._constants
+        force, constants = descent_field(loss), self.constants
         mass = self.method.learning_rate * constants.mass
 
         def field(t: ArrayLike, state: ModelState) -> ModelState:
@@ -103,7 +105,7 @@ class InertialFlow(AbstractFlow):
         v0 = start_velocity(method, loss, params, start)
         v0 = _tree.zeros_like(params) if v0 is None else v0
         if self.velocity_series is None:
-            return params, _initial_velocity(method, self._constants, force, params, v0)
+            return params, _initial_velocity(method, self.constants, force, params, v0)
         row = series_row(3, self.velocity_series, method.learning_rate, 1)
         return params, combinations(force, params, [row], {V: v0})[0]
 

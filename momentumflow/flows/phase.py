@@ -21,6 +21,8 @@ from ..methods.momentum import MomentumMethod
 from .model import AbstractFlow, Claim, ModelField, ModelState, family_only
 
 HIGHEST = 4
+SMALLEST_NODE = 0.05
+"""Of λ^p: below, the interpolated log is worse than the flow of order 1 at every h of use."""
 LARGEST_ROUNDING = 2e-3
 """Σ|W| times the rounding unit of the session: what the weights leave of the field's digits."""
 
@@ -50,7 +52,7 @@ class PhaseFlow(AbstractFlow):
     - `method`: of the family (7) with λ > 0, concrete (not traced): its constants are found exactly.
     - `order`: p from 1 to 4.
     - `series`: the series in place of the iterates, whose weights cancel at small λ and large p: there the flow
-      by iterates is refused.
+      by iterates is refused. It is good for $hk \ll \lambda^p$, the series up to about 1.
 
     **Raises:** `ValueError` for λ = 0, another order, or weights that cancel too much.
 
@@ -69,7 +71,9 @@ class PhaseFlow(AbstractFlow):
     method: MomentumMethod = eqx.field(converter=_FAMILY)
     order: int = eqx.field(static=True, default=2)
     series: bool = eqx.field(static=True, default=False)
-    constants: Float[Array, " K"] | Float[Array, "2 trees"] | None = None  # filled in below
+    constants: Float[Array, " K"] | Float[Array, "2 trees"] | None = (
+        None  # found by __post_init__, whatever is passed
+    )
 
     def __post_init__(self) -> None:
         _FAMILY(self.method)
@@ -78,14 +82,15 @@ class PhaseFlow(AbstractFlow):
             raise ValueError(
                 f"order must be <= {HIGHEST}, got {order}: order 4 takes 14 gradients by iterates, some 35 by series"
             )
-        if self.constants is None:
-            momentum = _number("momentum", self.method.momentum)
-            found = (
-                series_coefficients(momentum, _number("lookahead", self.method.lookahead), order)
-                if self.series
-                else _checked_increments(momentum, order)
-            )
-            self.constants = jnp.asarray(found)
+        momentum, lookahead = (
+            _number(name, getattr(self.method, name)) for name in ("momentum", "lookahead")
+        )
+        if self.series:
+            self.constants = jnp.asarray(series_coefficients(momentum, lookahead, order))
+        else:
+            found = jnp.asarray(_checked_increments(momentum, order))
+            self.constants = found
+            _require_digits(found, jnp.result_type(float))
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -110,6 +115,10 @@ class PhaseFlow(AbstractFlow):
 
     def initial_state(self, loss: Loss | VectorField, params: Params, start: Start) -> ModelState:
         return start_state(self.method, loss, params, start)
+
+    def check(self, loss: Loss | VectorField, params: Params) -> None:
+        if not self.series and _validate.is_concrete(self.constants):
+            _require_digits(cast(Array, self.constants), _tree.dtype(params))
 
 
 def _through_iterates(method: MomentumMethod, field: Field, state: ModelState, found: Array) -> ModelState:
@@ -137,20 +146,31 @@ def _number(name: str, value: ArrayLike) -> float:
         raise ValueError(
             f"PhaseFlow must be built outside jit, vmap and grad: its constants need the {name} as a number"
         )
+    if np.ndim(value):
+        raise ValueError(
+            f"the {name} must be a scalar, got shape {np.shape(value)}: build one model for each"
+        )
     return float(np.asarray(value))
 
 
 def _checked_increments(momentum: float, order: int) -> np.ndarray:
-    """The weights as numbers, or the reason why there are none."""
+    """W_1, …, W_K, or the reason why there are none."""
     _require_momentum(momentum)
-    found = np.array(increments(momentum, order))
-    limit = min(1e7, LARGEST_ROUNDING / float(jnp.finfo(jnp.result_type(float)).eps))
-    if np.abs(found).sum() > limit:
+    if momentum**order < SMALLEST_NODE:
         raise ValueError(
-            f"the weights of order {order} at λ = {momentum:g} must not cancel, got Σ|W| = "
-            f"{np.abs(found).sum():.1e} > {limit:.0e} of this precision: use series=True or a lower order"
+            f"λ^p must be >= {SMALLEST_NODE} for the flow by iterates, got {momentum**order:.2g} at λ = {momentum:g}, "
+            f"p = {order}: it interpolates log at λ^p and is good for hk well below; use series=True or a lower order"
         )
-    return found
+    return np.array(increments(momentum, order))
+
+
+def _require_digits(found: Array, dtype: jnp.dtype) -> None:
+    total, limit = float(jnp.abs(found).sum()), LARGEST_ROUNDING / float(jnp.finfo(dtype).eps)
+    if total > limit:
+        raise ValueError(
+            f"the weights of the iterates must not cancel, got Σ|W| = {total:.1e} > {limit:.0e} in {dtype}: "
+            "use series=True or a lower order"
+        )
 
 
 def _require_momentum(momentum: float) -> None:

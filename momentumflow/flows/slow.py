@@ -50,6 +50,8 @@ class SlowFlow(AbstractFlow):
 
     **Raises:** `ValueError` for another order, or momentum that varies.
 
+    Its coefficients are found when it is built: build it inside `grad` for a derivative by λ or a.
+
     !!! example
 
         >>> import jax.numpy as jnp, momentumflow as mf
@@ -63,7 +65,7 @@ class SlowFlow(AbstractFlow):
     method: AbstractLinearMemory = eqx.field(converter=_LINEAR)
     order: int = eqx.field(static=True, default=2)
     printed: bool = eqx.field(static=True, default=False)
-    series: Float[Array, "rows trees"] | None = None
+    series: Float[Array, "rows trees"] | None = None  # found by __post_init__, whatever is passed
 
     def __post_init__(self) -> None:
         _LINEAR(self.method)
@@ -73,8 +75,8 @@ class SlowFlow(AbstractFlow):
             if self.order != 2:
                 raise ValueError(f"(19) is printed for order 2, got order {self.order}: drop printed=True")
         # here rather than in the field, whose program would hold the whole recursion; an ensemble waits for its vmap
-        if self.series is None and not any(map(np.ndim, jax.tree.leaves(self.method))):
-            self.series = _series(self.method, self.order)
+        ensemble = any(map(np.ndim, jax.tree.leaves(self.method)))
+        self.series = None if ensemble else _series(self.method, self.order)
 
     @property
     def claims(self) -> tuple[Claim, ...]:

@@ -46,7 +46,7 @@ def solve(
       state and says how.
     - `save_every`: keep every k-th time; `None` keeps only the last.
     - `solver`: a diffrax solver. By default Tsit5, and Kvaerno5 with a quintic interpolant for a model with an
-      initial layer whose state has at most 64 entries: a network never meets a dense Jacobian.
+      initial layer (`MomentumODE`) whose state has at most 64 entries: a network never meets a dense Jacobian.
     - `tolerance`: relative and absolute, per step; by default $\epsilon^{0.7}$, 1e-11 in float64 and 1e-5 in
       float32.
     - `max_steps`: after which the solver gives up; for a model on mini-batches, on one interval.
@@ -76,7 +76,11 @@ def solve(
     _validate.check_loss(loss, params)
     flow.check(loss, params)
     if is_rule(start, params):
-        start = start(getattr(flow, "method", None), loss, params)
+        if not hasattr(flow, "method"):
+            raise ValueError(
+                f"{type(flow).__name__} knows no method, so its start must be 'rest' or a velocity tree"
+            )
+        start = start(flow.method, loss, params)
     return _solve(flow, loss, params, start, times, solver, tolerance, max_steps)
 
 

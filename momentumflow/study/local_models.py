@@ -217,7 +217,7 @@ def transient_gap(momentum: float, inertia: float) -> float:
 def _inertial(
     method: MomentumMethod, slow: Slow, forces: Forces, lag: float, x: float, limits: tuple[float, float]
 ) -> ModelError:
-    c1, c2, c3, c4, c5 = map(number, InertialFlow(method)._constants.second)
+    c1, c2, c3, c4, c5 = map(number, InertialFlow(method).constants.second)
     bar = slow.speed
     drift = slow.time_step**2 * bar * forces.norm(0.0, c1 + bar * c2, c3 + bar * c4 + bar**2 * c5)
     return _row(INERTIAL, slow, forces, drift, 0.0, 0.0, *_beyond(x, limits))

@@ -3,7 +3,7 @@ r"""The constants of Kovachki & Stuart (2021), Appendix C: when the invariant ma
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from .. import _validate
 from ..flows.model import family_only
@@ -77,7 +77,7 @@ class Setting(NamedTuple):
 
 
 def largest_correction(
-    bounds: Bounds, method: AbstractLinearMemory, printed: bool = False
+    bounds: Bounds | tuple[ArrayLike, ...], method: AbstractLinearMemory, printed: bool = False
 ) -> Float[Array, "..."]:
     r"""$\tau_1$ of Lemma 9, the smallest $\gamma$ that satisfies (38):
 
@@ -103,7 +103,9 @@ def largest_correction(
     return jnp.asarray(gamma)
 
 
-def manifold_constants(bounds: Bounds, method: AbstractLinearMemory) -> ManifoldConstants:
+def manifold_constants(
+    bounds: Bounds | tuple[ArrayLike, ...], method: AbstractLinearMemory
+) -> ManifoldConstants:
     r"""Every constant of Appendix C, with the smallest $\gamma$ and $\delta$ that its lemmas allow, and the margin
     of each condition of Assumption 11.
 
@@ -188,13 +190,17 @@ def _between_roots(
     return 2 * alpha_0 / sum_, sum_ / (2 * alpha_2)
 
 
-def _setting(bounds: Bounds, method: AbstractLinearMemory) -> Setting:
+def _setting(bounds: Bounds | tuple[ArrayLike, ...], method: AbstractLinearMemory) -> Setting:
     family = family_only("Appendix C")(method)
-    check_bounds(bounds)
+    bounds = check_bounds(bounds)
     return Setting(*map(jnp.asarray, (*bounds, family.learning_rate, family.momentum, family.lookahead)))
 
 
-def check_bounds(bounds: Bounds) -> None:
-    """Raises unless B₀, B₁, B₂ are finite and not negative."""
+def check_bounds(bounds: Bounds | tuple[ArrayLike, ...]) -> Bounds:
+    """The bounds, of a tuple too; raises unless B₀, B₁, B₂ are finite and not negative."""
+    if not isinstance(bounds, tuple | list) or len(bounds) != 3:
+        raise ValueError(f"bounds must be B0, B1 and B2, got {bounds!r}: pass mf.Bounds(B0, B1, B2)")
+    bounds = Bounds(*bounds)
     for name, bound in zip(("B0", "B1", "B2"), bounds, strict=True):
         _validate.non_negative(name, bound, _BOUND)
+    return bounds

@@ -13,7 +13,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
-from ..expansion.coefficients import manifold_of
 from ..flows.model import family_only
 from ..linear.family import characteristic_roots, slow_limit
 from ..methods.linear_memory import require_scalars
@@ -21,7 +20,7 @@ from ..methods.momentum import MomentumMethod
 from ..problems.problem import Bounds
 from .backward_orbit import Orbit, Window, settle, sharpness, window
 from .graph_operator import GraphContraction, graph_contraction
-from .series_manifold import AbstractManifold, SeriesManifold
+from .series_manifold import AbstractManifold, along, graph_order, graph_series
 
 _CLOSE = 0.95
 """Of x₋: a window for an x closer to it would be many times as long."""
@@ -30,6 +29,7 @@ _MARGIN = 1.06
 coefficients fall like e^{-n²/2c}, and half as many points again are left for what the field adds."""
 _BIAS = 1.05
 """The first sweeps contract faster than the last ones: by so much their mean factor is below hk/x₋."""
+_Series = Float[Array, " trees"]
 _PLACES = ("at the params", "half-way back along the orbit", "at the far end of the backward orbit")
 
 
@@ -43,7 +43,7 @@ class ManifoldSolution(NamedTuple):
       the error of w is about $1/(1-\lambda)$ times as large.
     - `sharpness`: the largest modulus of an eigenvalue of $f'$ by power iteration, a lower bound, at u, half-way back
       and at the far end of the backward orbit.
-    - `contraction`: by what each sweep shrank the change, about $hk/x_-$ for the largest curvature k that is met.
+    - `contraction`: what each sweep left of the change, about $hk/x_-$, k the largest curvature met; 0 after one sweep.
     - `truncation`: the relative error of cutting the orbit off, by the roots at $x = x_-$ times `contraction`.
     - `sweeps`: their number.
     - `gradients`: evaluations of f that the velocity took, an elementary differential of the series counted as
@@ -90,10 +90,10 @@ class InvariantManifold(AbstractManifold):
 
     - `method`: heavy_ball, nesterov or momentum_method.
     - `loss`: function from params to a scalar, or a `VectorField`.
-    - `tolerance`: relative; by default $\epsilon^{0.7}$, 1e-11 in float64 and 1e-5 in float32.
+    - `tolerance`: relative, below 0.1; by default $\epsilon^{0.7}$, 1e-11 in float64 and 1e-5 in float32.
     - `sharpness`: the largest $|k|$ on the orbit, if known; it sets N. By default $k = x_-/(2h)$; outside `jit` N is
       made larger where the sweeps show that it must be, inside `solve(params).converged` tells.
-    - `order`: p of the series that starts the sweeps and closes the orbit.
+    - `order`: p of the series that starts the sweeps and closes the orbit, from 1 to 12.
     - `points`: K; by default about three for each digit of the tolerance, more the closer to $x_-$.
     - `length`: N; to be given where λ or a is traced.
     - `max_sweeps`: after which the sweeps are given up.
@@ -101,6 +101,9 @@ class InvariantManifold(AbstractManifold):
 
     **Raises:** `TypeError` for another method; `ValueError` for numbers outside these ranges, or a tolerance below the
     rounding of the params. Where the tolerance is missed or $hk > x_-$ it warns, outside `jit`, and goes on.
+
+    Under `jit` close over the manifold, `jax.jit(lambda u: manifold.velocity(u))`: it holds arrays and has no hash.
+    Derivatives go through in forward mode only (`jax.jvp`, `jax.jacfwd`): the sweeps stop when they have converged.
 
     Kovachki & Stuart (2021), Theorem 5 and (29)-(30).
 
@@ -127,19 +130,24 @@ class InvariantManifold(AbstractManifold):
     def __check_init__(self) -> None:
         if self.tolerance is not None:
             _validate.positive("tolerance", self.tolerance, "leave it out for the default")
+            if self.tolerance >= 0.1:
+                raise ValueError(
+                    f"tolerance must be < 0.1, got {self.tolerance}: it is relative; leave it out for the default"
+                )
+        graph_order(self.order)
         if self.sharpness is not None:
             _validate.positive("sharpness", self.sharpness, "it is the largest curvature on the orbit")
-        for name, least in (("order", 1), ("points", 4), ("length", 1), ("max_sweeps", 1), ("batch_size", 1)):
+        for name, least in (("points", 4), ("length", 1), ("max_sweeps", 1), ("batch_size", 1)):
             if getattr(self, name) is not None:
                 _validate.count(name, getattr(self, name), least)
 
     def velocity(self, params: Params) -> Params:
-        r"""$w(u)$, to the tolerance. **Arguments:** `params` $u$; works under `jit` and `vmap`.
+        r"""$w(u)$, to the tolerance. **Arguments:** `params` $u$; works under `vmap` and `jit` (see the class).
 
         **Raises:** as the class; warns outside `jit` where the tolerance is missed.
         """
         found = self._attempt(params, full=False)
-        if _validate.is_concrete(found.converged) and not found.converged:
+        if _validate.is_concrete(found.contraction) and not found.converged:
             _warn(self, self._attempt(params, full=True), self._tolerance(params))
         return found.velocity
 
@@ -150,7 +158,7 @@ class InvariantManifold(AbstractManifold):
         curvature is beyond the limit.
         """
         found = self._attempt(params, full=True)
-        if _validate.is_concrete(found.converged):
+        if _validate.is_concrete(found.contraction):
             _warn(self, found, self._tolerance(params))
         return found
 
@@ -179,14 +187,15 @@ class InvariantManifold(AbstractManifold):
         """Outside `jit` a second time, where the first one shows that the orbit must reach further back."""
         params = _validate.as_params(params)
         require_scalars(self.method)
-        found = _solve(self, self._window(params, self.sharpness), params, full)
-        if not _validate.is_concrete(found.converged) or found.converged or self.length is not None:
+        series = graph_series(self.method, self.order)
+        found = _solve(self, self._window(params, self.sharpness), series, params, full)
+        if not _validate.is_concrete(found.contraction) or found.converged or self.length is not None:
             return found
         if found.truncation <= self._tolerance(params) or not found.contraction < 1:
             return found
         h, lam, a = self.method.learning_rate, self.method.momentum, self.method.lookahead
         met = float(jnp.asarray(_BIAS * found.contraction * slow_limit(lam, a) / h))
-        return _solve(self, self._window(params, met), params, full)
+        return _solve(self, self._window(params, met), series, params, full)
 
     def _window(self, params: Params, sharpness: float | None) -> Window:
         lam, a, log = self.method.momentum, self.method.lookahead, -math.log(self._tolerance(params))
@@ -241,37 +250,40 @@ def _stacked(manifold: InvariantManifold) -> Callable[[Params], Params]:
 
 
 @eqx.filter_jit
-def _orbit(manifold: InvariantManifold, frame: Window, params: Params, start: Params | None = None) -> Orbit:
+def _orbit(
+    manifold: InvariantManifold, frame: Window, series: _Series, params: Params, start: Params | None = None
+) -> Orbit:
     """The sweeps, from the velocity of the series at u all along the orbit unless `start` says otherwise."""
     _validate.check_loss(manifold.loss, params)
-    series = SeriesManifold(manifold.method, manifold.loss, manifold.order)
+    closure = eqx.Partial(along, manifold.loss, series, manifold.order)
     if start is None:
-        first, count = series.velocity(params), len(frame.weight)
+        first, count = closure(params), len(frame.weight)
         start = jax.tree.map(lambda v: jnp.broadcast_to(v, (count, *v.shape)), first)
     tolerance, field = manifold._tolerance(params), _stacked(manifold)
-    return settle(
-        manifold.method, field, series.velocity, frame, params, start, tolerance, manifold.max_sweeps
-    )
+    return settle(manifold.method, field, closure, frame, params, start, tolerance, manifold.max_sweeps)
 
 
 @eqx.filter_jit
-def _solve(manifold: InvariantManifold, frame: Window, params: Params, full: bool) -> ManifoldSolution:
+def _solve(
+    manifold: InvariantManifold, frame: Window, series: _Series, params: Params, full: bool
+) -> ManifoldSolution:
     """Without the residual and the sharpness, NaN, unless `full`."""
-    found = _orbit(manifold, frame, params)
-    count, differentials = len(frame.weight), len(manifold_of(manifold.method, manifold.order)[0])
+    found = _orbit(manifold, frame, series, params)
+    count, differentials = len(frame.weight), len(series)
     field, kind = descent_field(manifold.loss), _tree.dtype(params)
     residual, sharpest = jnp.full((), jnp.nan, kind), jnp.full(3, jnp.nan, kind)
     if full:
         places = np.array([0, count // 2, count - 1])
         met = jax.tree.map(lambda x: x[places], found.params)
-        residual = _residual(manifold, frame, params, found)
+        residual = _residual(manifold, frame, series, params, found)
         sharpest = jax.vmap(lambda u: sharpness(field, u))(met)
-    cut = _truncation(manifold, frame, found.factor)
+    factor = jnp.where(found.converged & (found.sweeps < 2), 0.0, found.factor)  # one change has no factor
+    cut = _truncation(manifold, frame, factor)
     return ManifoldSolution(
         velocity=_tree.at(found.velocities, 0),
         residual=residual,
         sharpness=sharpest,
-        contraction=found.factor,
+        contraction=factor,
         truncation=cut,
         sweeps=found.sweeps,
         gradients=found.sweeps * (count + differentials) + differentials,
@@ -279,7 +291,9 @@ def _solve(manifold: InvariantManifold, frame: Window, params: Params, full: boo
     )
 
 
-def _residual(manifold: InvariantManifold, frame: Window, params: Params, found: Orbit) -> Float[Array, ""]:
+def _residual(
+    manifold: InvariantManifold, frame: Window, series: _Series, params: Params, found: Orbit
+) -> Float[Array, ""]:
     """|w(u+hz) - z| / |w(u)|; w(u+hz) by sweeps of its own, from the same orbit one step later."""
     velocity = _tree.at(found.velocities, 0)
     step, z = manifold.method.step(descent_field(manifold.loss), (params, velocity), 0)
@@ -287,7 +301,7 @@ def _residual(manifold: InvariantManifold, frame: Window, params: Params, found:
     def later(v: Array, first: Array) -> Array:
         return jnp.tensordot(jnp.asarray(frame.advance, v.dtype), v, 1).at[0].set(first)
 
-    again = _orbit(manifold, frame, step, jax.tree.map(later, found.velocities, z))
+    again = _orbit(manifold, frame, series, step, jax.tree.map(later, found.velocities, z))
     defect = _tree.linear((1, -1), (_tree.at(again.velocities, 0), z))
     return _tree.norm(defect) / jnp.maximum(_tree.norm(velocity), jnp.finfo(_tree.dtype(params)).tiny)
 
@@ -306,14 +320,20 @@ def _warn(manifold: InvariantManifold, found: ManifoldSolution, tolerance: float
     limit = float(slow_limit(lam, a))
     reasons: list[str] = []
     for k, place in zip(np.asarray(found.sharpness), _PLACES, strict=True):
-        if not h * k < limit and not reasons:
+        if np.isnan(k) and not reasons:
+            reasons.append(
+                "the orbit left where f is finite: pass more points or take a smaller learning rate"
+            )
+        elif not h * k < limit and not reasons:
             most = f" below {limit / k:.4g}" if place == _PLACES[0] else ""
             reasons.append(
                 f"h|k| must be below x₋ = {limit:.4g} along the backward orbit, got {h * k:.4g} for an "
                 f"eigenvalue |k| = {k:.4g} {place}: take a smaller learning rate{most}"
             )
     factor, cut = float(found.contraction), float(found.truncation)
-    if not found.converged and not factor < 1:
+    if np.isnan(factor):
+        pass  # it is told above
+    elif not found.converged and not factor < 1:
         reasons.append(f"the sweeps do not contract: factor {factor:.3g} each")
     elif not found.converged and found.sweeps >= manifold.max_sweeps:
         reasons.append(

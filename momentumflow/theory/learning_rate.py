@@ -29,7 +29,7 @@ class LargestLearningRate(NamedTuple):
 
 
 def largest_learning_rate(
-    bounds: Bounds, momentum: ArrayLike, lookahead: ArrayLike = 0.0
+    bounds: Bounds | tuple[ArrayLike, ...], momentum: ArrayLike, lookahead: ArrayLike | str = 0.0
 ) -> LargestLearningRate:
     r"""$\tau$ of Theorem 5: Assumption 11 holds for $h < \tau$ and for no larger h.
 
@@ -43,7 +43,7 @@ def largest_learning_rate(
     sharp. The last is where $u \mapsto u + hf(u)$ stops being invertible.
 
     **Arguments:** `bounds` $B_0, B_2 \ge 0$, $B_1 > 0$, finite; `momentum` $\lambda \in [0, 1)$; `lookahead`
-    $a \ge 0$. They broadcast.
+    $a \ge 0$, or `"momentum"` for Nesterov's. They broadcast.
 
     **Returns:** `LargestLearningRate`: $\tau$ and the conditions there.
 
@@ -57,9 +57,12 @@ def largest_learning_rate(
         >>> round(float(mf.largest_learning_rate(mf.Bounds(1.0, 1.0, 1.0), momentum=0.9).learning_rate), 8)
         0.0020945
     """
-    check_bounds(bounds)
+    bounds = check_bounds(bounds)
     _validate.positive("B1", bounds.B1, "it is a bound on the curvature; without curvature any h will do")
     _validate.momentum_factor("momentum", momentum)
+    if isinstance(lookahead, str) and lookahead != "momentum":
+        raise _validate.unknown("lookahead", lookahead, ("momentum",))
+    lookahead = momentum if isinstance(lookahead, str) else lookahead
     _validate.non_negative("lookahead", lookahead, "0 is heavy ball, the momentum is Nesterov")
     return _bisect(*jnp.broadcast_arrays(*map(_floating, (momentum, lookahead, *bounds))))
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from .. import _validate
 from .._types import Loss, Params, VectorField
 from ..flows.model import family_only
 from ..methods.linear_memory import AbstractLinearMemory
 from .invariant_manifold import InvariantManifold
-from .series_manifold import SeriesManifold
+from .series_manifold import SeriesManifold, graph_order
 
 _IN_FAMILY = family_only("manifold_start() without an order")
 
@@ -39,7 +38,7 @@ def manifold_start(
         True
     """
     if order is not None:
-        order = _validate.count("order", order)
+        order = graph_order(order)
         if options:
             raise ValueError(
                 f"options of the exact manifold must stay out beside an order, got {sorted(options)}: "

@@ -2,10 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _validate
-from .._types import Loss, Params, VectorField, descent_field
+from .._types import Loss, VectorField, descent_field
 from ..expansion.coefficients import Expansion, modified_equation_of, step_of
 from ..expansion.potential import contract, gaps, is_rounding, potential_coefficients
 from ..expansion.trees import Tree, name
@@ -35,11 +35,14 @@ class ModifiedLoss(eqx.Module):
     coefficients: Float[Array, " trees"]
     trees: tuple[Tree, ...] = eqx.field(static=True)
 
-    def __call__(self, params: Params) -> Float[Array, ""]:
-        return self.loss(params) + self.regularizer(params)
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
+        added = self.regularizer(params)  # which checks the params
+        return self.loss(params) + added
 
-    def regularizer(self, params: Params) -> Float[Array, ""]:
+    def regularizer(self, params: PyTree) -> Float[Array, ""]:
         """Φ~ - Φ, what the method adds to the loss."""
+        params = _validate.as_params(params)
+        _validate.check_loss(self.loss, params)
         if not self.trees:
             return jnp.zeros_like(self.loss(params))
         return -contract(
@@ -84,7 +87,8 @@ def modified_loss(method: AbstractLinearMemory, order: int = 2, steps: bool = Fa
     - `order`: $p \ge 1$; 1 is $\Phi$ itself.
     - `steps`: of the discrete steps instead of the flow through them.
 
-    **Returns:** a function from a loss to a `ModifiedLoss`, itself a loss under `jit`, `grad` and `vmap`.
+    **Returns:** a function from a loss to a `ModifiedLoss`, itself a loss under `grad` and `vmap`, and under `jit` as
+    `jax.jit(lambda u: modified(u))`: it holds arrays and has no hash.
 
     **Raises:** `ValueError` where the field is not a gradient, with the trees that fail. For a method whose momentum is
     traced the values of $\tilde\Phi$ are NaN instead.

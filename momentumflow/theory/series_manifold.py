@@ -3,15 +3,20 @@
 from abc import abstractmethod
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree, _validate
 from .._types import Loss, Params, VectorField, descent_field
 from ..expansion.coefficients import manifold_of
 from ..expansion.differentials import combine
-from ..expansion.trees import Tree, order
+from ..expansion.trees import Tree, order, up_to
 from ..flows.model import linear_memory_only
 from ..methods.linear_memory import AbstractLinearMemory, require_scalars
+
+HIGHEST = 12
+"""Order of a series; its coefficients take seconds."""
 
 
 class AbstractManifold(eqx.Module):
@@ -64,7 +69,7 @@ class SeriesManifold(AbstractManifold):
     order: int = eqx.field(static=True, default=2)
 
     def __check_init__(self) -> None:
-        _validate.count("order", self.order)
+        graph_order(self.order)
         if self.method.rows < 2:
             raise ValueError(
                 f"{type(self.method).__name__} has no velocity and so no manifold: use a method with momentum"
@@ -72,16 +77,37 @@ class SeriesManifold(AbstractManifold):
 
     def velocity(self, params: Params) -> Params:
         r"""$w_p(u)$ by `order` - 1 nested forward derivatives of f. **Arguments:** `params`."""
-        return _series(self, _validate.as_params(params))
+        return _velocity(
+            self.loss, _validate.as_params(params), graph_series(self.method, self.order), self.order
+        )
 
     def coefficients(self) -> dict[Tree, ArrayLike]:
         """Of the elementary differentials, powers of the time step included."""
-        require_scalars(self.method)
-        dt, rows = self.method.time_step, manifold_of(self.method, self.order)
-        return {tree: c * dt ** (order(tree) - 1) for tree, c in rows[0].items()}
+        return dict(zip(up_to(self.order), graph_series(self.method, self.order), strict=True))
+
+
+def graph_order(order: int) -> int:
+    """Raises unless there is a series of this order."""
+    if _validate.count("order", order) > HIGHEST:
+        raise ValueError(f"order must be <= {HIGHEST}, got {order}: 2, 3 and 4 are those that can be used")
+    return order
+
+
+def graph_series(method: AbstractLinearMemory, highest: int) -> Float[Array, " trees"]:
+    """Coefficients over `up_to(highest)`, outside the program of the velocity, which would hold the recursion."""
+    require_scalars(method)
+    series = jnp.asarray(list(manifold_of(method, highest)[0].values()), float)
+    return series * jnp.asarray(method.time_step) ** np.array([order(tree) - 1 for tree in up_to(highest)])
+
+
+def along(loss: Loss | VectorField, series: Float[Array, " trees"], highest: int, params: Params) -> Params:
+    """The velocity of the series."""
+    return combine(descent_field(loss), params, dict(zip(up_to(highest), series, strict=True)))
 
 
 @eqx.filter_jit
-def _series(manifold: SeriesManifold, params: Params) -> Params:
-    _validate.check_loss(manifold.loss, params)
-    return combine(descent_field(manifold.loss), params, manifold.coefficients())
+def _velocity(
+    loss: Loss | VectorField, params: Params, series: Float[Array, " trees"], highest: int
+) -> Params:
+    _validate.check_loss(loss, params)
+    return along(loss, series, highest, params)

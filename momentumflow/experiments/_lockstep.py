@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _tree
 from .._types import Params
+from ..methods.batches import BatchLoss
 from ..methods.linear_memory import AbstractLinearMemory, State
-from ..training.loop import BatchLoss
 
 Carry = tuple[tuple[State, ...], Float[Array, "counts others"]]
 

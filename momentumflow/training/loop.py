@@ -1,6 +1,5 @@
 """Train a network with a method: an epoch is one scan over the batches, in file order."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -11,9 +10,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .. import _progress, _validate
 from .._types import Params
+from ..methods.batches import BatchLoss
 from ..methods.linear_memory import AbstractLinearMemory, State, gradient_query
-
-BatchLoss = Callable[[Params, PyTree[Array]], Float[Array, ""]]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.user: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e .
+	$(PIP) -e ".[sweep]"
 	touch $@
 
 $(VENV)/.developer: pyproject.toml constraints.txt | $(BIN)/python

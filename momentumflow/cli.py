@@ -1,6 +1,7 @@
 """The command line. Each command calls one function; what it needs is imported when it runs."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the r
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder where data sets are looked for first.")
 ]
+Floats = list[float] | None
+Ints = list[int] | None
 
 
 def main() -> None:
@@ -204,6 +207,77 @@ def train(
 
     Console().print(training.table_of_losses(result))
     Console().print(training.table(result))
+
+
+@app.command()
+def sweep(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of results and checkpoints.")
+    ] = Path("sweep"),
+    dataset: Annotated[str, typer.Option(metavar="mnist|digits")] = "mnist",
+    data: Data = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the images.")] = 500,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="As of `train`; repeatable, none is all six.")
+    ] = None,
+    learning_rate: Annotated[Floats, typer.Option(metavar="h", help="Repeatable; none: 2^0 … 2^-6.")] = None,
+    momentum: Annotated[float, typer.Option(metavar="λ", help="Of GF, HB and NAG.")] = 0.9,
+    strong_convexity: Annotated[Floats, typer.Option(metavar="μ", help="Of the others; repeatable.")] = None,
+    seed: Annotated[Ints, typer.Option(metavar="N", help="Of the initial weights; repeatable.")] = None,
+    order: Annotated[
+        Ints, typer.Option(metavar="N", help="Seed of a shuffle; repeatable; none is file order.")
+    ] = None,
+    initializer: Annotated[str, typer.Option(metavar="glorot_uniform|glorot_normal")] = "glorot_uniform",
+    hidden: Annotated[str, typer.Option(metavar="relu|tanh|sigmoid|linear")] = "relu",
+    code: Annotated[str, typer.Option(metavar="…", help="Likewise, of the code layer.")] = "linear",
+    output: Annotated[str, typer.Option(metavar="…", help="Likewise, of the output layer.")] = "linear",
+    dtype: Annotated[str, typer.Option(metavar="float32|float64")] = "float32",
+    layout: Annotated[
+        str, typer.Option(metavar="auto|apart|together", help="How runs share a program; auto measures.")
+    ] = "auto",
+    lockstep: Annotated[
+        bool, typer.Option("--lockstep/--alone", help="Measure the distance to the limit (Figure 7), or not.")
+    ] = True,
+    most: Annotated[int | None, typer.Option(metavar="N", help="Runs in one program at most.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(metavar="N", help="Epochs between checkpoints.")] = 10,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in --out.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Stop at a checkpoint after that time.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes of a local cluster; 0 trains in this process.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler that has workers.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the runs of Figures 6 and 7, or others, with checkpoints, here or on many machines.
+
+    Exit status: 0 (a run that diverges is a result), 1 if time ran out before the end, 2 for bad input, 130 when
+    interrupted: `--resume` goes on.
+    """
+    with _plain_errors():
+        from . import _deterministic, _progress
+
+        _deterministic.prepare()  # before JAX is imported
+        from . import training
+
+        network = {"initializer": initializer, "hidden": hidden, "code": code, "output": output}
+        others: dict[str, Any] = network | {"dataset": dataset, "momentum": momentum, "dtype": dtype}
+        runs = training.grid(method, learning_rate, strong_convexity, seed, order, epochs, **others)
+        with _progress.bar() as progress:
+            swept = training.sweep(
+                runs, out, data, layout, lockstep, most, checkpoint_every, resume,
+                math.inf if minutes is None else minutes, workers, scheduler, progress=progress,
+            )  # fmt: skip
+    if as_json:
+        _print_json(training.swept_to_dict(swept))
+    else:
+        from rich.console import Console
+
+        Console().print(training.table_of_sweep(swept))
+    raise typer.Exit(1 if swept.unfinished else 0)
 
 
 @app.command()

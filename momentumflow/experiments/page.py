@@ -9,11 +9,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from .. import __version__
+from .._files import write_text
 from . import words
 from .checks import Check
 from .record import Record
 from .registry import Entry, entries, load
-from .store import SVG, Damaged, Store, write_text
+from .store import SVG, Damaged, Store
 from .svg import inline
 
 NAME = "index.html"

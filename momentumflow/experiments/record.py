@@ -2,21 +2,17 @@
 
 import dataclasses
 import hashlib
-import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._provenance import config_digest, environment, now, plain
 from . import registry
 from .checks import Check
 from .registry import Entry
 
-_LIBRARIES = ("jax", "equinox", "diffrax", "numpy")
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parent
 _ABOVE = ("cli.py", "explorer", "experiments")
@@ -71,26 +67,10 @@ def describe(
         version=__version__,
         seed=getattr(config, "seed", None),
         seconds=round(seconds, 3),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=now(),
         environment=environment(),
         checks=tuple(checks),
     )
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A config as JSON has it: tuples become lists."""
-    fields = dataclasses.asdict(config)
-    try:
-        return json.loads(json.dumps(fields, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"a Config holds numbers, strings and tuples of them only, got {fields}: {error}"
-        ) from error
-
-
-def config_digest(config: Any) -> str:
-    """SHA-256 of the settings, whatever their order."""
-    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()
 
 
 def code_digest(entry: Entry) -> str:
@@ -105,17 +85,3 @@ def code_digest(entry: Entry) -> str:
     for path in [own, *sorted([*below, *shared])]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def environment() -> dict[str, str]:
-    """Python, platform, libraries, device and precision of this process."""
-    import jax
-
-    device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: version(name) for name in _LIBRARIES},
-        "device": f"{device.platform}: {device.device_kind}",
-        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
-    }

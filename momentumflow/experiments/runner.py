@@ -13,12 +13,13 @@ from typing import Any
 import jax
 
 from .._errors import unknown
+from .._files import write_text
 from .._progress import SILENT, Progress
 from ..training.datasets import VARIABLE as DATA_VARIABLE
 from . import page, record, registry
 from .record import Record
 from .registry import Entry
-from .store import Damaged, Store, write_text
+from .store import Damaged, Store
 
 ERROR = "error.txt"
 

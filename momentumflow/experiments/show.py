@@ -7,8 +7,9 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
+from .._provenance import plain
 from . import words
-from .record import Record, plain
+from .record import Record
 from .registry import Entry, Experiment, load
 from .store import Damaged, Store
 

@@ -1,7 +1,6 @@
 """Results on disk: each is whole or is not believed."""
 
 import errno
-import hashlib
 import json
 import os
 import tempfile
@@ -12,7 +11,9 @@ import xarray
 from matplotlib.figure import Figure
 
 from .. import __version__, _plot
-from .record import Record, code_digest, config_digest
+from .._files import digest
+from .._provenance import config_digest
+from .record import Record, code_digest
 from .registry import Entry
 
 DATA, PNG, SVG, RECORD = "data.nc", "figure.png", "figure.svg", "checks.json"
@@ -72,7 +73,7 @@ class Store:
             with _plot.style():
                 figure.savefig(stage / PNG, dpi=_DPI)
                 figure.savefig(stage / SVG, dpi=_DPI, metadata={"Date": None})
-            sums = {name: _digest(stage / name) for name in (DATA, PNG, SVG)}
+            sums = {name: digest(stage / name) for name in (DATA, PNG, SVG)}
             text = json.dumps(
                 record.to_dict() | {"files": sums}, indent=1, allow_nan=False, ensure_ascii=False
             )
@@ -91,7 +92,7 @@ class Store:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Damaged(f"{RECORD} cannot be read") from error
         for name in (DATA, PNG, SVG):
-            if not (path.parent / name).is_file() or _digest(path.parent / name) != sums.get(name):
+            if not (path.parent / name).is_file() or digest(path.parent / name) != sums.get(name):
                 raise Damaged(f"{name} is missing or is not what {RECORD} was written for")
         return record
 
@@ -126,16 +127,3 @@ def _probe(folder: Path) -> None:
             file.write(mebibyte)
         file.flush()
         os.fsync(file.fileno())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file at once or not at all."""
-    with tempfile.TemporaryDirectory(prefix=".staging-", dir=path.parent) as staging:
-        stage = Path(staging) / path.name
-        stage.write_text(text, encoding="utf-8")
-        os.replace(stage, path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

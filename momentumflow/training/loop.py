@@ -1,17 +1,130 @@
-"""Train a network with a method: an epoch is one scan over the batches, in file order."""
+"""Train runs side by side: an epoch is one compiled scan; between epochs errors, checkpoints, the deadline."""
 
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Integer, PyTree
 
 from .. import _progress, _validate
 from .._types import Params
 from ..methods.batches import BatchLoss
-from ..methods.linear_memory import AbstractLinearMemory, State, gradient_query
+from ..methods.linear_memory import AbstractLinearMemory
+from .checkpoints import Checkpoints
+from .ensemble import AbstractEnsemble, Apart, begin, errors, replicate, run_epoch
+
+
+class History(NamedTuple):
+    """What the epochs so far have shown; NaN where nothing is known.
+
+    **Fields:**
+
+    - `losses`: mean over an epoch of the batch losses where the gradients were taken, shape `(epochs, runs)`.
+    - `errors`: mean loss over the whole training set after e epochs, shape `(epochs + 1, runs)`; NaN for an e that
+      was not asked for.
+    - `largest`: max |u_n - u_n'| of every pair of runs over all steps so far, `(epochs, pairs)`.
+    - `distances`: the same distance after each epoch.
+    - `diverged_at`: number of the first step whose loss was not finite, -1 if there was none, `(runs,)`.
+    """
+
+    losses: Float[np.ndarray, "epochs runs"]
+    errors: Float[np.ndarray, "evaluations runs"]
+    largest: Float[np.ndarray, "epochs pairs"]
+    distances: Float[np.ndarray, "epochs pairs"]
+    diverged_at: Integer[np.ndarray, " runs"]
+
+    @classmethod
+    def empty(cls, epochs: int, runs: int, pairs: int) -> "History":
+        losses, errors = np.full((epochs, runs), np.nan), np.full((epochs + 1, runs), np.nan)
+        largest, distances = (np.full((epochs, pairs), np.nan) for _ in range(2))
+        return cls(losses, errors, largest, distances, np.full(runs, -1))
+
+    def record(self, epoch: int, losses: np.ndarray, largest: np.ndarray, distances: np.ndarray) -> None:
+        """Takes down epoch number `epoch`, from 1 on, whose batch losses are `(batches, runs)`."""
+        self.losses[epoch - 1] = losses.mean(0)
+        self.largest[epoch - 1], self.distances[epoch - 1] = largest, distances
+        broken = ~np.isfinite(losses)
+        first = (epoch - 1) * len(losses) + broken.argmax(0)
+        self.diverged_at[:] = np.where((self.diverged_at < 0) & broken.any(0), first, self.diverged_at)
+
+
+class Training(NamedTuple):
+    """Epochs done, what they have shown, the params, and whether that is the end."""
+
+    epochs: int
+    history: History
+    params: list[Params]
+    finished: bool
+
+
+def train_ensemble(
+    ensemble: AbstractEnsemble,
+    params: Sequence[Params],
+    batches: PyTree[ArrayLike],
+    epochs: int,
+    evaluated: Collection[int] = (),
+    progress: _progress.Progress = _progress.SILENT,
+    checkpoints: Checkpoints | None = None,
+    deadline: float = np.inf,
+) -> Training:
+    r"""Epochs of every run of an ensemble from rest, step n on the loss of batch $n \bmod N$.
+
+    **Arguments:**
+
+    - `ensemble`: `Apart(...)` or `together(...)`.
+    - `params`: $u_0$ of every run.
+    - `batches`: array or pytree of arrays of shape `(N, batch, ...)`.
+    - `epochs`: at least 1. The training ends before if every run has diverged.
+    - `evaluated`: numbers of epochs after which the error over all batches is wanted; 0 and the last always are.
+    - `progress`: its `update(done, total, loss)` is called after every epoch, with the smallest loss.
+    - `checkpoints`: where to go on from, and where to leave the state; `None` for none.
+    - `deadline`: of `time.time()`; when it has passed, the training stops at a checkpoint, unfinished.
+
+    **Returns:** a `Training`.
+
+    **Raises:** `ValueError` or `TypeError` that names the requirement, before work starts; `CheckpointError`.
+    """
+    epochs = _validate.count("epochs", epochs)
+    problem = (ensemble, replicate(_as_batches(batches), ensemble))
+    carry = begin(ensemble, params)
+    history = History.empty(epochs, len(params), len(ensemble.distances(carry.members)))
+    done = 0
+    if checkpoints is not None and (found := checkpoints.latest((carry, history))):
+        done, (carry, history) = found
+    else:
+        history.errors[0] = errors(problem, carry.members)
+    wanted = {*evaluated, epochs}
+    while done < epochs and not np.all(history.diverged_at >= 0):
+        carry, seen = run_epoch(problem, carry)
+        done += 1
+        history.record(done, *(np.asarray(x, float) for x in (seen.losses, carry.largest, seen.distances)))
+        if done in wanted:
+            history.errors[done] = errors(problem, carry.members)
+        progress.update(done, epochs, _smallest(history.losses[done - 1]))
+        late = time.time() >= deadline
+        if checkpoints is not None and (late or done == epochs or checkpoints.due(done)):
+            checkpoints.save(done, (carry, history))
+        if late:
+            break
+    _close(history, done, epochs, batches=len(jax.tree.leaves(problem[1])[0]))
+    finished = done == epochs or bool(np.all(history.diverged_at >= 0))
+    return Training(done, history, ensemble.params(carry.members), finished)
+
+
+def _smallest(losses: np.ndarray) -> float:
+    return float(np.nanmin(losses)) if np.isfinite(losses).any() else float("nan")
+
+
+def _close(history: History, done: int, epochs: int, batches: int) -> None:
+    """A last error that is not finite is a divergence too; a run that diverged has no last error."""
+    if done == epochs:
+        overflown = ~np.isfinite(history.errors[epochs]) & (history.diverged_at < 0)
+        history.diverged_at[overflown] = epochs * batches
+        history.errors[epochs, history.diverged_at >= 0] = np.nan
 
 
 @dataclass(frozen=True)
@@ -42,9 +155,14 @@ class TrainingRun:
     @property
     def status(self) -> str:
         """ "completed", "diverged at step n" or "n/a: error not below the initial one"."""
-        if self.diverged_at >= 0:
-            return f"diverged at step {self.diverged_at}"
-        return "completed" if self.succeeded else "n/a: error not below the initial one"
+        return outcome(self.initial_error, self.final_error, self.diverged_at)
+
+
+def outcome(initial_error: float, final_error: float, diverged_at: int) -> str:
+    """ "completed", "diverged at step n" or "n/a: error not below the initial one"."""
+    if diverged_at >= 0:
+        return f"diverged at step {diverged_at}"
+    return "completed" if final_error < initial_error else "n/a: error not below the initial one"
 
 
 def train(
@@ -86,67 +204,13 @@ def train(
         >>> run.status, bool(run.losses[1] < run.losses[0])
         ('completed', True)
     """
-    epochs = _validate.count("epochs", epochs)
-    params, batches = _validate.as_params(params), _as_batches(batches)
-    _validate.check_loss(lambda u: loss(u, jax.tree.map(lambda x: x[0], batches)), params)
-    initial_error = float(evaluate(loss, params, batches))
-    # run_epoch consumes its state, and the params are the caller's
-    state = method.initial_state(jax.tree.map(jnp.copy, params))
-    state, losses, diverged_at = _epochs((method, loss, batches), state, epochs, progress)
-    final_error = float(evaluate(loss, state[0], batches)) if diverged_at < 0 else np.nan
-    if diverged_at < 0 and not np.isfinite(final_error):
-        diverged_at = losses.size
-    return TrainingRun(losses.mean(axis=1), initial_error, final_error, diverged_at, state[0])
-
-
-def _epochs(
-    problem: "Problem", state: State, epochs: int, progress: _progress.Progress
-) -> tuple[State, Float[np.ndarray, "epochs batches"], int]:
-    n, seen, diverged_at = jnp.zeros((), int), [], -1
-    for done in range(1, epochs + 1):
-        state, n, losses = run_epoch(problem, state, n)
-        seen.append(np.asarray(losses, float))
-        progress.update(done, epochs, float(seen[-1].mean()))
-        broken = ~np.isfinite(seen[-1])
-        if broken.any():
-            diverged_at = (done - 1) * losses.size + int(broken.argmax())
-            break
-    return state, np.stack(seen), diverged_at
-
-
-Problem = tuple[AbstractLinearMemory, BatchLoss, PyTree[Array]]
-
-
-@eqx.filter_jit(donate="all-except-first")
-def run_epoch(
-    problem: Problem, state: State, n: Int[Array, ""]
-) -> tuple[State, Int[Array, ""], Float[Array, " batches"]]:
-    """One pass over the batches of (method, loss, batches) from step n on; `state` and `n` are consumed.
-
-    Returns the new state and n, and the loss of every step where its gradient was taken.
-    """
-    method, loss, batches = problem
-
-    def advance(carry: tuple[State, Array], batch: PyTree[Array]) -> tuple[tuple[State, Array], Array]:
-        state, n = carry
-        value, gradient = jax.value_and_grad(loss)(gradient_query(method, state, n), batch)
-        force = jax.tree.map(jnp.negative, gradient)
-        return (method.step(lambda _: force, state, n), n + 1), value
-
-    (state, n), losses = jax.lax.scan(advance, (state, n), batches)
-    return state, n, losses
-
-
-@eqx.filter_jit
-def evaluate(loss: BatchLoss, params: Params, batches: PyTree[Array]) -> Float[Array, ""]:
-    """Mean of the loss over batches of equal size, one at a time.
-
-    >>> import jax.numpy as jnp
-    >>> from momentumflow.training import evaluate
-    >>> float(evaluate(lambda u, x: jnp.mean((u - x) ** 2), jnp.zeros(()), jnp.array([[0.0, 1.0], [0.0, 3.0]])))
-    2.5
-    """
-    return jnp.mean(jax.lax.map(lambda batch: loss(params, batch), batches))
+    params, arrays = _validate.as_params(params), _as_batches(batches)
+    _validate.check_loss(lambda u: loss(u, jax.tree.map(lambda x: x[0], arrays)), params)
+    done, history, after, _ = train_ensemble(
+        Apart((method,), loss), [params], arrays, epochs, progress=progress
+    )
+    initial, final = (float(history.errors[epoch, 0]) for epoch in (0, -1))
+    return TrainingRun(history.losses[:done, 0], initial, final, int(history.diverged_at[0]), after[0])
 
 
 def _as_batches(batches: PyTree[ArrayLike]) -> PyTree[Array]:

@@ -16,7 +16,8 @@ _STRONGLY_CONVEX: dict[str, _Make] = {
     "HB-mu": heavy_ball_strongly_convex,
     "NAG-mu": nesterov_strongly_convex,
 }
-METHOD_NAMES = (*_FIXED_MOMENTUM, *_STRONGLY_CONVEX)
+STRONGLY_CONVEX_NAMES = tuple(_STRONGLY_CONVEX)
+METHOD_NAMES = (*_FIXED_MOMENTUM, *STRONGLY_CONVEX_NAMES)
 
 
 def six_methods(

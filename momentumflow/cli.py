@@ -33,6 +33,7 @@ Data = Annotated[
 ]
 Floats = list[float] | None
 Ints = list[int] | None
+Texts = list[str] | None
 
 
 def main() -> None:
@@ -211,22 +212,16 @@ def train(
 
 @app.command()
 def sweep(
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of results and checkpoints.")
-    ] = Path("sweep"),
+    out: Out = Path("sweep"),
     dataset: Annotated[str, typer.Option(metavar="mnist|digits")] = "mnist",
     data: Data = None,
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the images.")] = 500,
-    method: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="As of `train`; repeatable, none is all six.")
-    ] = None,
+    method: Annotated[Texts, typer.Option(metavar="NAME", help="As of `train`; repeatable.")] = None,
     learning_rate: Annotated[Floats, typer.Option(metavar="h", help="Repeatable; none: 2^0 … 2^-6.")] = None,
     momentum: Annotated[float, typer.Option(metavar="λ", help="Of GF, HB and NAG.")] = 0.9,
     strong_convexity: Annotated[Floats, typer.Option(metavar="μ", help="Of the others; repeatable.")] = None,
     seed: Annotated[Ints, typer.Option(metavar="N", help="Of the initial weights; repeatable.")] = None,
-    order: Annotated[
-        Ints, typer.Option(metavar="N", help="Seed of a shuffle; repeatable; none is file order.")
-    ] = None,
+    order: Annotated[Ints, typer.Option(metavar="N", help="Seed of a shuffle; repeatable.")] = None,
     initializer: Annotated[str, typer.Option(metavar="glorot_uniform|glorot_normal")] = "glorot_uniform",
     hidden: Annotated[str, typer.Option(metavar="relu|tanh|sigmoid|linear")] = "relu",
     code: Annotated[str, typer.Option(metavar="…", help="Likewise, of the code layer.")] = "linear",

@@ -1,4 +1,4 @@
-"""Methods side by side: the largest distance from the first of them, without keeping an iterate."""
+"""Methods side by side for any number of steps: the largest distance from the first of them."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from .. import _tree
 from .._types import Params
 from ..methods.batches import BatchLoss
-from ..methods.linear_memory import AbstractLinearMemory, State
+from ..methods.linear_memory import AbstractLinearMemory
+from ..training.ensemble import Apart, Members
 
-Carry = tuple[tuple[State, ...], Float[Array, "counts others"]]
+Carry = tuple[Members, Float[Array, "counts others"]]
 
 
 @eqx.filter_jit
@@ -28,18 +28,15 @@ def distances(
     All run from rest and see batch n mod N at step n. The numbers of steps are values: one compiled program
     serves every learning rate.
     """
+    ensemble = Apart(tuple(methods), loss, tuple((i, 0) for i in range(1, len(methods))))
 
     def advance(n: Int[Array, ""], carry: Carry) -> Carry:
-        states, largest = carry
+        members, largest = carry
         batch = jax.tree.map(lambda x: x[n % x.shape[0]], batches)
+        members, _ = ensemble.step(members, batch, n)
+        apart = ensemble.distances(members)
+        return members, jnp.where(n < counts[:, None], jnp.maximum(largest, apart), largest)
 
-        def field(u: Params) -> Params:
-            return jax.tree.map(jnp.negative, jax.grad(loss)(u, batch))
-
-        states = tuple(method.step(field, state, n) for method, state in zip(methods, states, strict=True))
-        apart = [_tree.norm(_tree.linear((1, -1), (state[0], states[0][0]))) for state in states[1:]]
-        return states, jnp.where(n < counts[:, None], jnp.maximum(largest, jnp.stack(apart)), largest)
-
-    states = tuple(method.initial_state(params) for method in methods)
-    largest = jnp.zeros((len(counts), len(methods) - 1), _tree.dtype(params))
-    return jax.lax.fori_loop(0, counts.max(), advance, (states, largest))[1]
+    members = ensemble.start([params] * len(methods))
+    largest = jnp.zeros((len(counts), 1)) * ensemble.distances(members)
+    return jax.lax.fori_loop(0, counts.max(), advance, (members, largest))[1]

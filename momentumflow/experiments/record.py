@@ -76,12 +76,15 @@ def describe(
 def code_digest(entry: Entry) -> str:
     """SHA-256 of the code that a result stands on: its own module and every floor below the experiments.
 
-    A change of the report, the command line or another experiment leaves a result as good as it was.
+    A change of the report, the command line or another experiment leaves a result as good as it was. The kept results
+    that it shows are in the folder that the module names `STORED`, if it has one.
     """
-    own = Path(registry.load(entry).__file__)
+    module = registry.load(entry)
+    own, kept = Path(module.__file__), getattr(module, "STORED", None)
     below = [path for path in _PACKAGE.rglob("*.py") if path.relative_to(_PACKAGE).parts[0] not in _ABOVE]
     shared = [_HERE / "checks.py", *_HERE.glob("_[a-z]*.py")]
     digest = hashlib.sha256()
-    for path in [own, *sorted([*below, *shared])]:
+    stored = [] if kept is None else sorted(kept.rglob("*.json"))
+    for path in [own, *sorted([*below, *shared]), *stored]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from .._files import write_text
 from .._progress import SILENT, Progress
 from ..training.datasets import VARIABLE as DATA_VARIABLE
 from . import page, record, registry
+from ._autoencoder_runs import anew
 from .record import Record
 from .registry import Entry
 from .store import Damaged, Store
@@ -143,7 +144,8 @@ def _one(entry: Entry, preset: str, store: Store, force: bool, progress: Progres
             kept = store.record(entry.id)
             progress.update(1, 1)
             return Outcome(entry, kept, True, f"up to date ({kept.preset}, {kept.date[:10]})")
-        made = _make(entry, preset, store, progress)
+        with anew(force):
+            made = _make(entry, preset, store, progress)
     except Exception as error:
         return Outcome(entry, None, False, f"{type(error).__name__}: {error}{_trace(entry, store)}")
     (store.folder / entry.id / ERROR).unlink(missing_ok=True)

@@ -1,18 +1,20 @@
-"""Figures 6 and 7: the μ of the printed table, the results that come with the library, and where they are looked for."""
+"""Figures 6 and 7: the μ of the printed table, and the results that come with the library."""
 
 import csv
 import dataclasses
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import momentumflow as mf
 from momentumflow._progress import SILENT
 from momentumflow.experiments import _autoencoder_runs as kept
 from momentumflow.experiments import _published_table as table
 from momentumflow.experiments import paper_figure_6, paper_figure_7, registry
 from momentumflow.experiments.record import code_digest
-from momentumflow.training import Result, grid, six_methods, train_group
+from momentumflow.training import Result, grid, plan, six_methods, train_group
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "figure6_published.csv"
 FILES = sorted(kept.STORED.glob("*.json"))
@@ -29,11 +31,10 @@ def test_a_rate_says_its_strong_convexity(name, mu):
 def test_the_effective_rate_is_how_far_many_steps_move(name):
     """Another route: on Φ = -u, whose gradient is -1, a method moves by its effective rate a step in the end."""
     method = six_methods(2.0**-4, 0.9, 0.5)[name]
-    state = method.initial_state(np.zeros(()))
-    for n in range(400):
-        before, state = state, method.step(lambda _: np.ones(()), state, n)
-    moved = float(state[0] - before[0])
-    assert moved == pytest.approx(table.effective_rate(name, 2.0**-4, 0.9, 0.5), rel=1e-6)
+    path = mf.iterate(method, lambda u: -u, jnp.zeros(()), 400).params
+    assert float(path[-1] - path[-2]) == pytest.approx(
+        table.effective_rate(name, 2.0**-4, 0.9, 0.5), rel=1e-6
+    )
 
 
 def test_a_curve_is_read_backwards_and_not_beyond_its_ends():
@@ -66,7 +67,7 @@ def test_a_kept_result_says_where_it_is_from(path):
 
 def test_kept_results_are_found_and_not_believed_when_made_anew(tmp_path, monkeypatch):
     runs = grid(["HB"], [0.25], epochs=1, dataset="digits")
-    (result,) = (result for result in train_group(*_groups(runs)) if result.run == runs[0])
+    (result,) = (result for result in train_group(*plan(runs)) if result.run == runs[0])
     false = dataclasses.replace(result, errors=result.errors | {1: 0.123})
     (tmp_path / "stored").mkdir()
     false.save(tmp_path / "stored")
@@ -77,12 +78,6 @@ def test_kept_results_are_found_and_not_believed_when_made_anew(tmp_path, monkey
     with kept.anew(True):
         assert kept.trained(runs, SILENT)[runs[0]].final_error == result.final_error
     assert kept.trained(runs, SILENT)[runs[0]].final_error == result.final_error  # the cache comes first
-
-
-def _groups(runs):
-    from momentumflow.training import plan
-
-    return plan(runs)
 
 
 def test_a_kept_result_that_is_new_makes_the_figure_stale(tmp_path, monkeypatch):

@@ -184,6 +184,13 @@ _ENTRIES = (
         "only where the mean gradient vanishes.",
     ),
     Entry(
+        "slides-classification",
+        "Test accuracy with SGD and momentum",
+        "Ghosh et al. (ICLR 2023), Some prevalent observations in deep learning",
+        "Test accuracy against h, and against λ at a fixed h and at a fixed h/(1-λ): what momentum does at a fixed h is "
+        "what its effective learning rate does.",
+    ),
+    Entry(
         "slides-stochastic-flow",
         "The modified flow of momentum on mini-batches",
         "Ghosh et al. (ICLR 2023), IGRM-S",

@@ -1,0 +1,3 @@
+"""Classification."""
+from . import _classification_runs as runs
+Config = runs.Config

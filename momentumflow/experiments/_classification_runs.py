@@ -204,7 +204,7 @@ def stored() -> xr.Dataset | None:
     return xr.Dataset.from_dict(content["data"]).astype({"train_loss": float, "test_accuracy": float})
 
 
-def _content(config: Config, data: xr.Dataset, seconds: float) -> dict[str, Any]:
+def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> dict[str, Any]:
     plain = data.to_dict()
     for name in ("train_loss", "test_accuracy"):
         plain["data_vars"][name]["data"] = _no_nan(data[name].values)
@@ -212,7 +212,7 @@ def _content(config: Config, data: xr.Dataset, seconds: float) -> dict[str, Any]
         "id": ID,
         "command": "python -m momentumflow.experiments._classification_runs --data DIR",
         "data set": str(data["study"].item()),
-        "commit": _commit(),
+        "commit": commit,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds),
         "environment": record.environment() | {"processors": platform.processor() or platform.machine()},
@@ -235,11 +235,11 @@ def main(arguments: Sequence[str]) -> None:
 
     if len(arguments) == 2 and arguments[0] == "--data":
         os.environ[datasets.VARIABLE] = arguments[1]
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), _commit()
     with _progress.bar() as progress:
         data = measure(STUDY, progress)
     STORED.parent.mkdir(exist_ok=True)
-    content = _content(STUDY, data, time.perf_counter() - start)
+    content = _content(STUDY, data, commit, time.perf_counter() - start)
     write_text(STORED, json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n")
     print(f"{STORED}: {STORED.stat().st_size} bytes")
 

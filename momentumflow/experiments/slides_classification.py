@@ -1,3 +1,109 @@
-"""Classification."""
+"""Test accuracy with SGD and momentum, against h and against λ.
+
+Ghosh et al. (ICLR 2023), "Some prevalent observations in deep learning", with λ for the slides' β: (1) test accuracy
+of SGD improves with h; (2) with momentum its variation over the epochs falls as λ rises; (3) it rises with λ. A larger
+λ at the same h is also a larger effective learning rate h/(1-λ): a claim about momentum itself is one at a fixed
+h/(1-λ). So three series start from the smallest h: SGD with h doubled; heavy ball at that h with 1/(1-λ) doubled;
+heavy ball at a fixed h/(1-λ) with 1/(1-λ) doubled. The training loss stands beside, and the test accuracy where all
+runs had the same training loss: better is not always better than "trained further".
+A network of strided convolutions without normalisation, reshuffled mini-batches, every seed with the same start and the
+same batches in all settings. An error bar is a standard error over the seeds.
+
+Quick: scikit-learn's digits, seconds, beside a study of CIFAR-10 that was computed beforehand and is kept with the
+package: the JPEG copy, 10 000 images, a small network, made by
+`python -m momentumflow.experiments._classification_runs --data DIR`.
+Full: all of CIFAR-10, six convolutions, 60 runs of 60 epochs, for a GPU. Every run is kept in the cache of the data
+sets when it ends, so that what is broken off goes on at the next call. @TIME@
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import _plot
+from .._progress import Progress
 from . import _classification_runs as runs
+from . import _classification_statistics as statistics
+from ._classification_statistics import FIXED_EFFECTIVE, FIXED_RATE, PLAIN, SERIES
+from .checks import Check
+
 Config = runs.Config
+
+PRESETS = {
+    "quick": Config(),
+    "full": Config(
+        "cifar10",
+        channels=(32, 32, 64, 64, 128, 128),
+        strides=(1, 2, 1, 2, 1, 2),
+        batch_size=128,
+        epochs=60,
+        smallest=2.0**-7,
+        seeds=5,
+        together=1,
+        kept=True,
+        last=20,
+    ),
+}
+
+_SLIDES = "Ghosh et al. (ICLR 2023), Some prevalent observations"
+_THEOREM_2 = "Kovachki & Stuart (2021), Theorem 2: to O(h) only h/(1-λ) matters"
+_SIGNIFICANT = 3
+
+
+def run(config: Config, progress: Progress) -> xr.Dataset:
+    """The curves of every run, and those of the study that is kept with the package."""
+    measured = runs.measure(config, progress)
+    kept = runs.stored()
+    parts = [measured] if kept is None or kept["study"] == measured["study"] else [measured, kept]
+    return xr.concat(
+        parts, "study", data_vars="all", coords="minimal", join="outer", combine_attrs="override"
+    )
+
+
+def checks(data: xr.Dataset) -> list[Check]:
+    return []
+
+
+_LOOK = {
+    PLAIN: ("#000000", "o", "SGD: $h = 2^jh_0$"),
+    FIXED_RATE: ("#0072b2", "s", r"momentum, $h = h_0$: $1-\lambda = 2^{-j}$"),
+    FIXED_EFFECTIVE: ("#d55e00", "D", r"momentum, fixed $h/(1-\lambda)$: $1-\lambda = 2^{-j}$"),
+}
+_SHIFT = {PLAIN: -0.07, FIXED_RATE: 0.07, FIXED_EFFECTIVE: 0.0}
+
+
+def plot(data: xr.Dataset) -> Figure:
+    """A row for each data set, a column for each quantity, against the number j of doublings."""
+    found = statistics.studies(data)
+    with _plot.style():
+        figure = _plot.figure(11.5, 0.8 + 2.9 * len(found))
+        rows = figure.subplots(len(found), len(statistics.QUANTITIES), squeeze=False)
+        for axes, (name, study) in zip(rows, found.items(), strict=True):
+            for ax, quantity in zip(axes, statistics.QUANTITIES, strict=True):
+                _panel(ax, study, quantity)
+            effective = float(study["effective"])
+            axes[0].set_ylabel(
+                f"{name}\n$h_0 = 2^{{{np.log2(float(study['h'][0])):.0f}}}$, fixed $h/(1-\\lambda) = {effective:g}$"
+            )
+        handles, labels = rows[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _panel(ax: Axes, study: xr.Dataset, quantity: str) -> None:
+    for name in SERIES:
+        color, marker, label = _LOOK[name]
+        j, found = statistics.points(study, name, quantity)
+        values, errors = np.transpose(found)
+        ax.errorbar(
+            j + _SHIFT[name], values, errors, color=color, marker=marker, ms=4, lw=1.1, capsize=2, label=label
+        )
+    title = statistics.QUANTITIES[quantity]
+    if quantity == "loss":
+        ax.set_yscale("log")
+    if quantity == "equal":
+        title = f"test accuracy at training loss {statistics.common_loss(study):.2g}"
+    ax.set_title(title, fontsize=9.5)
+    ax.set_xticks(range(len(j)))
+    ax.set_xlabel("doublings $j$")

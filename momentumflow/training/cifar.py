@@ -66,7 +66,7 @@ def _valid_labels(
     return labels
 
 
-def read_archive(path: str | os.PathLike[str], split: str, md5: str | None = BINARY_MD5) -> Pictures:
+def read_archive(path: str | os.PathLike[str], split: str, md5: str | None = None) -> Pictures:
     """One split, "train" or "test", from `cifar-10-binary.tar.gz`; nothing is unpacked to disk.
 
     **Arguments:** `md5`: checksum that the file must have; `None` takes any.
@@ -114,7 +114,7 @@ def _joined(parts: list[Pictures]) -> Pictures:
 
 
 def read_jpeg_copy(
-    path: str | os.PathLike[str], split: str, images: int | None = None, md5: str | None = JPEG_MD5
+    path: str | os.PathLike[str], split: str, images: int | None = None, md5: str | None = None
 ) -> Pictures:
     """One split, "train" or "test", of the JPEG copy: a NumPy archive under lzma with the files end to end.
 
@@ -161,9 +161,7 @@ def _arrays(
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             stream, offsets, labels = (archive[name] for name in names)
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} is damaged: it must hold {', '.join(names)} ({error}); {_REMEDY}"
-        ) from None
+        raise ValueError(f"{path} is damaged: it must hold {', '.join(names)} ({error}); {_REMEDY}") from None
     kinds = [(a.ndim, a.dtype.kind) for a in (stream, offsets, labels)]
     if kinds not in ([(1, "u"), (1, "i"), (1, "u")], [(1, "u"), (1, "u"), (1, "u")]):
         raise ValueError(f"{path} is damaged: {', '.join(names)} must be vectors of integers; {_REMEDY}")
@@ -171,9 +169,7 @@ def _arrays(
     return stream, offsets, labels
 
 
-def _require_offsets(
-    path: str | os.PathLike[str], offsets: np.ndarray, images: int, length: int
-) -> None:
+def _require_offsets(path: str | os.PathLike[str], offsets: np.ndarray, images: int, length: int) -> None:
     if len(offsets) != images + 1:
         raise ValueError(
             f"{path} is damaged: {images} labels need {images + 1} offsets, got {len(offsets)}; {_REMEDY}"
@@ -200,7 +196,9 @@ def _decoded(path: str | os.PathLike[str], number: int, content: bytes) -> UInt8
     except OSError as error:
         raise ValueError(f"{path} is damaged: image {number} is no JPEG ({error}); {_REMEDY}") from None
     if pixels.shape != SHAPE:
-        raise ValueError(f"{path} is damaged: image {number} has shape {pixels.shape}, not {SHAPE}; {_REMEDY}")
+        raise ValueError(
+            f"{path} is damaged: image {number} has shape {pixels.shape}, not {SHAPE}; {_REMEDY}"
+        )
     return pixels
 
 

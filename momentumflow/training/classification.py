@@ -74,7 +74,7 @@ class Classification(eqx.Module):
         labels = jnp.pad(self.test_labels, (0, extra), constant_values=-1)  # which no network ever says
         batches = (images.reshape(rows, -1, *images.shape[1:]), labels.reshape(rows, -1))
         shares = jax.lax.map(lambda batch: self.network.accuracy(params, batch), batches)
-        return jnp.mean(shares).astype(self.images.dtype) * (tests + extra) / tests
+        return jnp.mean(shares) * (tests + extra) / tests
 
 
 def classification(
@@ -172,20 +172,22 @@ def train_seeds(
     **Raises:** `ValueError` for values outside these ranges, before work starts.
     """
     epochs = _validate.count("epochs", epochs)
+    if not runs:
+        raise ValueError("runs must hold at least one (h, λ, seed), got none")
     columns = [jnp.array(column) for column in zip(*runs, strict=True)]
     heavy_ball(*columns[:2])  # checks the numbers, which are traced below
     return _train_seeds(task, *columns, epochs)
 
 
 @eqx.filter_jit
-def _train_seeds(
-    task: Classification, rates: Array, momenta: Array, seeds: Array, epochs: int
-) -> Curves:
+def _train_seeds(task: Classification, rates: Array, momenta: Array, seeds: Array, epochs: int) -> Curves:
     def one(learning_rate: Array, momentum: Array, seed: Array) -> Curves:
         init_key, order_key = jax.random.split(jax.random.key(seed))
         method = heavy_ball(learning_rate, momentum)
         return train_classifier(task, method, begin(task, method, init_key), order_key, epochs)[1]
 
-    if len(seeds) == 1:  # without a mapped axis a convolution keeps one kernel for all images, which is faster
+    if (
+        len(seeds) == 1
+    ):  # without a mapped axis a convolution keeps one kernel for all images, which is faster
         return jax.tree.map(lambda x: x[None], one(rates[0], momenta[0], seeds[0]))
     return jax.vmap(one)(rates, momenta, seeds)

@@ -107,9 +107,9 @@ def _cifar10(data: Place, wanted: dict[str, int | None]) -> Labelled:
     parts = []
     for split, count in wanted.items():
         if kind == "jpeg":
-            pictures = cifar.read_jpeg_copy(path, split, count)
+            pictures = cifar.read_jpeg_copy(path, split, count, cifar.JPEG_MD5)
         elif kind == "archive":
-            pictures = cifar.read_archive(path, split)
+            pictures = cifar.read_archive(path, split, cifar.BINARY_MD5)
         else:
             pictures = cifar.read_folder(path, split)
         images, labels = _part(*pictures, count, f"the {split} part of {path}")

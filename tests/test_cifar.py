@@ -114,7 +114,7 @@ DAMAGED_ARCHIVES = {
     "empty": (b"", None, "has the wrong magic number: it starts with nothing"),
     "checksum": (WHOLE[:-1] + b"\1", hashlib.md5(WHOLE).hexdigest(), "has the wrong checksum: MD5 "),
     "truncated": (WHOLE[: len(WHOLE) // 2], None, "is damaged: "),
-    "a member cut": (archive(ALL | {"data_batch_2.bin": records()[:-7]}), None, ": data_batch_2.bin has the wrong length"),
+    "a member cut": (archive(ALL | {"data_batch_2.bin": b"1"}), None, ": data_batch_2.bin has the wrong length"),
     "a member missing": (archive({"test_batch.bin": records()}), None, "is damaged: it has no data_batch_1.bin"),
 }  # fmt: skip
 

@@ -113,9 +113,13 @@ def measure(config: Config, progress: _progress.Progress) -> xr.Dataset:
             "setting": np.arange(len(settings)),
             "seed": list(seeds),
             "epoch": ("epoch", np.arange(1, config.epochs + 1), {"symbol": "epochs"}),
-            "study": name,
+            "study": _name(name, config),
         },
     )
+
+
+def _name(data_set: str, config: Config) -> str:
+    return f"{data_set}, {config.train_images} images" if config.train_images else data_set
 
 
 def _task(config: Config) -> tuple[Classification, str]:
@@ -204,7 +208,8 @@ def stored() -> xr.Dataset | None:
     if content["config_sha256"] != record.config_digest(STUDY):
         return None
     data = xr.Dataset.from_dict(content["data"])
-    return data.assign({name: data[name].astype(float) for name in _CURVES})
+    curves = {name: data[name].astype(float) for name in _CURVES}
+    return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
 
 
 def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> dict[str, Any]:
@@ -214,7 +219,7 @@ def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> d
     return {
         "id": ID,
         "command": "python -m momentumflow.experiments._classification_runs --data DIR",
-        "data set": str(data["study"].item()),
+        "data set": str(data["study"].item()).split(",")[0],
         "commit": commit,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds),

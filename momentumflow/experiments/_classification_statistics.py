@@ -44,11 +44,12 @@ def studies(data: xr.Dataset) -> dict[str, xr.Dataset]:
 
 
 def numbers(study: xr.Dataset) -> xr.Dataset:
-    """The quantities of every run, dims (setting, seed), all over the last epochs but for the one at equal loss.
+    """The quantities of every run, dims (setting, seed), all over the last epochs but for the last two.
 
     - accuracy: mean test accuracy.
     - variation: standard deviation of the test accuracy about its own straight line.
     - loss: training loss of the last epoch.
+    - best: the largest test accuracy of any epoch, as early stopping on the test set would find it.
     - equal: test accuracy at the training loss that every run reaches, interpolated in log loss.
     """
     tail = study["test_accuracy"].isel(epoch=slice(-int(study["last"]), None))
@@ -65,6 +66,7 @@ def numbers(study: xr.Dataset) -> xr.Dataset:
             "accuracy": tail.mean("epoch", skipna=False),
             "variation": np.sqrt((residual**2).sum("epoch", skipna=False) / freedom),
             "loss": study["train_loss"].isel(epoch=-1, drop=True),
+            "best": study["test_accuracy"].max("epoch", skipna=False),
             "equal": _at_equal_loss(study),
         }
     )
@@ -114,11 +116,10 @@ def points(study: xr.Dataset, name: str, quantity: str) -> tuple[Float[np.ndarra
 
 
 def trend(study: xr.Dataset, name: str, quantity: str) -> Estimate:
-    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares for each seed, then the mean."""
+    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares, seed by seed."""
     j, rows = series(study, name)
-    values = _scaled(study, quantity)[rows]
     x = j - j.mean()
-    return estimate(x @ values / np.sum(x**2))
+    return estimate(x @ _scaled(study, quantity)[rows] / np.sum(x**2))
 
 
 def matched(study: xr.Dataset, quantity: str) -> list[Estimate]:

@@ -187,8 +187,8 @@ _ENTRIES = (
         "slides-classification",
         "Test accuracy with SGD and momentum",
         "Ghosh et al. (ICLR 2023), Some prevalent observations in deep learning",
-        "Test accuracy against h, and against λ at a fixed h and at a fixed h/(1-λ): what momentum does at a fixed h is "
-        "what its effective learning rate does.",
+        "Test accuracy rises with h, and with momentum its variation falls and it rises with λ: measured at a fixed h, "
+        "where λ acts as its effective learning rate, and at a fixed h/(1-λ).",
     ),
     Entry(
         "slides-stochastic-flow",

@@ -82,8 +82,8 @@ def classification(
 ) -> Classification:
     """The task of classifying a data set with a network, its arrays on the device.
 
-    **Arguments:** `network`: for images of the data set's shape. `data`: from `load_labelled`, usually `.standardised()`.
-    `batch_size`: from 1 to the number of training images. `dtype`: of the images.
+    **Arguments:** `network`: for images of the data set's shape. `data`: from `load_labelled`, usually
+    `.standardised()`. `batch_size`: from 1 to the number of training images. `dtype`: of the images.
 
     **Raises:** `ValueError` for a network that does not fit the data set, or a batch size out of range.
     """
@@ -127,7 +127,7 @@ def train_classifier(
 
     **Returns:** the new `Progress` and the `Curves` of these epochs.
 
-    Ghosh et al. (ICLR 2023): the setting of the slides, SGD with and without momentum. Reshuffling: Smith et al. (2021).
+    Ghosh et al. (ICLR 2023) for the setting, SGD with and without momentum; Smith et al. (2021) for reshuffling.
 
     !!! example
 

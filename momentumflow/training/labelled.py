@@ -67,8 +67,8 @@ def load_labelled(
     pooch's cache, in each first as `cifar-10-binary.tar.gz`, then unpacked, then as the JPEG copy
     `cifar10-jpeg.npz.xz`; where none is found the binary version is downloaded.
 
-    **Arguments:** `name`: "digits" or "cifar10". `data`: folder. `train_images`, `test_images`: how many, from the first
-    on; `None` is all.
+    **Arguments:** `name`: "digits" or "cifar10". `data`: folder. `train_images`, `test_images`: how many, from the
+    first on; `None` is all.
 
     **Raises:** `ValueError` for an unknown name, a folder that does not exist, numbers that the data set does not have,
     a damaged file; `FileNotFoundError` with all places looked at.

@@ -58,7 +58,7 @@ def test_steps_are_the_textbooks(start, two):
     assert int(end.n) == 6
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), end.state[0], u)
     np.testing.assert_allclose(curves.train_loss, np.reshape(losses, (2, 3)).mean(1), rtol=1e-10)
-    z = NETWORK.apply(u, TASK.test_images)
+    z = np.asarray(NETWORK.apply(u, TASK.test_images))
     np.testing.assert_allclose(
         curves.test_accuracy[-1], np.mean(np.argmax(z, 1) == DIGITS.test.labels), rtol=1e-14
     )
@@ -179,6 +179,28 @@ def test_the_study_of_the_package_says_where_it_comes_from():
 def test_a_study_of_other_settings_is_not_shown(monkeypatch):
     monkeypatch.setattr(runs, "STUDY", dataclasses.replace(runs.STUDY, epochs=21))
     assert runs.stored() is None
+
+
+def test_the_study_of_the_package_holds_and_is_drawn():
+    data = xr.concat([runs.stored()], "study")
+    found = slides_classification.checks(data)
+    assert {check.verdict for check in found} == {"held", "refuted"}
+    assert {check.name.split(",")[0] for check in found} == {"CIFAR-10 (JPEG copy)"}
+    figure = slides_classification.plot(data)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["test accuracy", "epoch-to-epoch variation"]
+    assert "JPEG copy" in figure.axes[0].get_ylabel()
+
+
+def test_studies_of_different_size_stand_side_by_side(home):
+    small = runs.measure(dataclasses.replace(SMALL, kept=False), SILENT)
+    data = xr.concat([small, runs.stored()], "study", data_vars="all", coords="minimal", join="outer")
+    found = statistics.studies(data)
+    assert {name: study.sizes["epoch"] for name, study in found.items()} == {
+        "digits, 64 images": 4,
+        "CIFAR-10 (JPEG copy), 10000 images": 20,
+    }
+    for name, before in (("digits, 64 images", small), ("CIFAR-10 (JPEG copy), 10000 images", runs.stored())):
+        xr.testing.assert_allclose(statistics.numbers(found[name]), statistics.numbers(before))
 
 
 def curves(accuracy, loss, last=4):

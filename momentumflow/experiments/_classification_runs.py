@@ -196,7 +196,9 @@ def _read(config: Config, run: Run) -> np.ndarray | None:
 
 def _no_nan(values: np.ndarray) -> list:
     """JSON has no NaN: null stands for it, and comes back as NaN."""
-    return np.where(np.isfinite(values), values, None).tolist()
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
 
 
 def stored() -> xr.Dataset | None:

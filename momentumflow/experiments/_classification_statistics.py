@@ -20,6 +20,9 @@ QUANTITIES = {
 }
 
 
+_CURVES = ("train_loss", "test_accuracy")
+
+
 class Estimate(NamedTuple):
     """A mean over seeds and its standard error."""
 
@@ -39,8 +42,12 @@ def estimate(samples: Float[np.ndarray, " seeds"]) -> Estimate:
 
 def studies(data: xr.Dataset) -> dict[str, xr.Dataset]:
     """Each study by its name, without what pads it to the size of the others."""
-    padded = {str(name): data.sel(study=name) for name in data["study"].values}
-    return {name: one.dropna("epoch", how="all").dropna("seed", how="all") for name, one in padded.items()}
+    return {str(name): _unpadded(data.sel(study=name)) for name in data["study"].values}
+
+
+def _unpadded(study: xr.Dataset) -> xr.Dataset:
+    there = study.dropna("setting", subset=["h"])
+    return there.dropna("epoch", how="all", subset=_CURVES).dropna("seed", how="all", subset=_CURVES)
 
 
 def numbers(study: xr.Dataset) -> xr.Dataset:

@@ -139,13 +139,16 @@ def plot(data: xr.Dataset) -> Figure:
         for axes, (name, study) in zip(rows, found.items(), strict=True):
             for ax, quantity in zip(axes, statistics.QUANTITIES, strict=True):
                 _panel(ax, study, quantity)
-            effective = float(study["effective"])
-            axes[0].set_ylabel(
-                f"{name.replace(', ', chr(10))}\n$h_0 = 2^{{{np.log2(float(study['h'][0])):.0f}}}$, fixed $h/(1-\\lambda) = {effective:g}$"
-            )
+            axes[0].set_ylabel(_caption(name, study))
         handles, labels = rows[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+def _caption(name: str, study: xr.Dataset) -> str:
+    exponent, effective = np.log2(float(study["h"][0])), float(study["effective"])
+    where = name.replace(", ", "\n")
+    return f"{where}\n$h_0 = 2^{{{exponent:.0f}}}$, fixed $h/(1-\\lambda) = {effective:g}$"
 
 
 def _panel(ax: Axes, study: xr.Dataset, quantity: str) -> None:

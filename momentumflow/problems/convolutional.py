@@ -1,7 +1,6 @@
 """A convolutional network that classifies images: no normalisation, so that its loss is a function of the params."""
 
 import math
-from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -83,8 +82,9 @@ class ConvolutionalNetwork(eqx.Module):
     @property
     def each_stride(self) -> tuple[int, ...]:
         """One a convolution."""
-        many = isinstance(self.strides, Sequence)
-        return tuple(self.strides) if many else (self.strides,) * len(self.channels)
+        if isinstance(self.strides, int):
+            return (self.strides,) * len(self.channels)
+        return tuple(self.strides)
 
     @property
     def features(self) -> int:

@@ -174,9 +174,9 @@ def train_seeds(
     epochs = _validate.count("epochs", epochs)
     if not runs:
         raise ValueError("runs must hold at least one (h, λ, seed), got none")
-    columns = [jnp.array(column) for column in zip(*runs, strict=True)]
-    heavy_ball(*columns[:2])  # checks the numbers, which are traced below
-    return _train_seeds(task, *columns, epochs)
+    rates, momenta, seeds = (jnp.array(column) for column in zip(*runs, strict=True))
+    heavy_ball(rates, momenta)  # checks the numbers, which are traced below
+    return _train_seeds(task, rates, momenta, seeds, epochs)
 
 
 @eqx.filter_jit

@@ -37,9 +37,10 @@ class Labelled(NamedTuple):
     classes: int
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return self.train.images.shape[1:]
+        _, height, width, channels = self.train.images.shape
+        return height, width, channels
 
     def standardised(self) -> "Labelled":
         """Every channel with mean 0 and variance 1 over the training images.
@@ -53,8 +54,8 @@ class Labelled(NamedTuple):
         mean, spread = (
             f(self.train.images, axis=axes, dtype=np.float64).astype(np.float32) for f in (np.mean, np.std)
         )
-        parts = (Part((images - mean) / spread, labels) for images, labels in (self.train, self.test))
-        return Labelled(self.name, *parts, self.classes)
+        train, test = (Part((part.images - mean) / spread, part.labels) for part in (self.train, self.test))
+        return Labelled(self.name, train, test, self.classes)
 
 
 def load_labelled(
@@ -95,16 +96,16 @@ def _digits(data: Place, wanted: dict[str, int | None]) -> Labelled:
     images = digits.images[..., None] / 16
     half = len(images) // 2
     cuts = {"train": slice(half), "test": slice(half, None)}
-    parts = (
+    train, test = (
         _part(images[cut], digits.target[cut], wanted[split], f"the {split} part of the digits")
         for split, cut in cuts.items()
     )
-    return Labelled("digits", *parts, classes=10)
+    return Labelled("digits", train, test, classes=10)
 
 
 def _cifar10(data: Place, wanted: dict[str, int | None]) -> Labelled:
     kind, path = _find(data)
-    parts = []
+    parts = {}
     for split, count in wanted.items():
         if kind == "jpeg":
             pictures = cifar.read_jpeg_copy(path, split, count, cifar.JPEG_MD5)
@@ -113,9 +114,9 @@ def _cifar10(data: Place, wanted: dict[str, int | None]) -> Labelled:
         else:
             pictures = cifar.read_folder(path, split)
         images, labels = _part(*pictures, count, f"the {split} part of {path}")
-        parts.append(Part(images / np.float32(255), labels))
+        parts[split] = Part(images / np.float32(255), labels)
     name = "CIFAR-10 (JPEG copy)" if kind == "jpeg" else "CIFAR-10"
-    return Labelled(name, *parts, classes=cifar.CLASSES)
+    return Labelled(name, parts["train"], parts["test"], classes=cifar.CLASSES)
 
 
 _LOADERS: dict[str, Callable[[Place, dict[str, int | None]], Labelled]] = {

@@ -1,11 +1,13 @@
 """Training steps of a convolutional classifier against `torch.optim.SGD`, side by side in one process.
 
-    python -m benchmarks.classification_step
+    python -m benchmarks.classification_step [THREADS]
 
 Heavy ball on random images of CIFAR-10's size: the same network, initial params and batches, PyTorch eager on two
-threads.
+threads, or as many as are given. On a busy machine PyTorch's threads wait for each other and the ratio says nothing:
+there compare one core each, `taskset -c 0 python -m benchmarks.classification_step 1`.
 """
 
+import sys
 from collections.abc import Callable
 
 import jax
@@ -18,7 +20,7 @@ from benchmarks._bench import compare, report
 from momentumflow.problems.convolutional import ConvolutionalNetwork
 from momentumflow.training.loop import run_epoch
 
-BATCHES, BATCH, LEARNING_RATE, MOMENTUM, THREADS = 20, 50, 0.01, 0.9, 2
+BATCHES, BATCH, LEARNING_RATE, MOMENTUM = 20, 50, 0.01, 0.9
 NETWORK = ConvolutionalNetwork((32, 32, 3), channels=(16, 32))
 
 Batches = tuple[np.ndarray, np.ndarray]
@@ -69,8 +71,8 @@ def torchs(params: list, batches: Batches) -> Callable[[], float]:
     return epoch
 
 
-def main() -> None:
-    torch.set_num_threads(THREADS)
+def main(threads: int = 2) -> None:
+    torch.set_num_threads(threads)
     params = NETWORK.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     images = rng.normal(size=(BATCHES, BATCH, *NETWORK.image)).astype(np.float32)
@@ -78,9 +80,10 @@ def main() -> None:
     mine, peer = ours(params, batches), torchs(params, batches)
     np.testing.assert_allclose(mine(), peer(), rtol=1e-4)
     row = compare("torch.optim.SGD, eager", mine, peer, pairs=15)
-    title = f"{BATCHES} training steps, 32 x 32 x 3, channels {NETWORK.channels}, batch {BATCH}, float32"
+    size = f"{NETWORK.image}, channels {NETWORK.channels}, batch {BATCH}"
+    title = f"{BATCHES} training steps, {size}, float32, {threads} thread(s)"
     report(title, [row], {row.peer: ">= 1"})
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:2]))

@@ -5,13 +5,14 @@ The study of the package was made by
     python -m momentumflow.experiments._classification_runs --data DIR
 """
 
+import argparse
 import dataclasses
 import functools
 import hashlib
 import json
+import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -239,12 +240,13 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Makes the study of the package, run by run, and writes it."""
-    import os
-
-    if len(arguments) == 2 and arguments[0] == "--data":
-        os.environ[datasets.VARIABLE] = arguments[1]
+    parser = argparse.ArgumentParser(description="Make the study of CIFAR-10 that is kept with the package.")
+    parser.add_argument("--data", metavar="DIR", help="folder where CIFAR-10 is looked for first")
+    folder = parser.parse_args(arguments).data
+    if folder is not None:
+        os.environ[datasets.VARIABLE] = folder
     start, commit = time.perf_counter(), _commit()
     with _progress.bar() as progress:
         data = measure(STUDY, progress)
@@ -255,4 +257,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

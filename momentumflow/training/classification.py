@@ -30,7 +30,7 @@ class Curves(NamedTuple):
     test_accuracy: Float[Array, "*runs epochs"]
 
 
-class Progress(NamedTuple):
+class RunState(NamedTuple):
     """Where a run is: the method's state and the number n of steps done. All that a checkpoint needs."""
 
     state: State
@@ -107,25 +107,25 @@ def classification(
     )
 
 
-def begin(task: Classification, method: AbstractLinearMemory, key: PRNGKeyArray) -> Progress:
+def begin(task: Classification, method: AbstractLinearMemory, key: PRNGKeyArray) -> RunState:
     """A run at rest, before its first step, with weights drawn from the key."""
     params = task.network.init(key, task.images.dtype)
-    return Progress(method.initial_state(params), jnp.zeros((), int))
+    return RunState(method.initial_state(params), jnp.zeros((), int))
 
 
 @eqx.filter_jit
 def train_classifier(
-    task: Classification, method: AbstractLinearMemory, progress: Progress, key: PRNGKeyArray, epochs: int
-) -> tuple[Progress, Curves]:
+    task: Classification, method: AbstractLinearMemory, run: RunState, key: PRNGKeyArray, epochs: int
+) -> tuple[RunState, Curves]:
     r"""Some epochs of a run: step n of epoch e on the batch that a permutation drawn from (key, e) gives.
 
     One compiled program, one gradient a step. A run that was left off after some epochs goes on exactly as if it had
-    not been: all that it depends on is in `progress` and the key.
+    not been: all that it depends on is in `run` and the key.
 
-    **Arguments:** `task`: from `classification`. `method`: any of `momentumflow`'s. `progress`: from `begin`, or
+    **Arguments:** `task`: from `classification`. `method`: any of `momentumflow`'s. `run`: from `begin`, or
     returned from here. `key`: of the permutations, the same for the whole run. `epochs`: how many.
 
-    **Returns:** the new `Progress` and the `Curves` of these epochs.
+    **Returns:** the new `RunState` and the `Curves` of these epochs.
 
     Ghosh et al. (ICLR 2023) for the setting, SGD with and without momentum; Smith et al. (2021) for reshuffling.
 
@@ -144,15 +144,15 @@ def train_classifier(
         (140, True)
     """
 
-    def epoch(progress: Progress, _: None) -> tuple[Progress, Curves]:
-        state, n = progress
+    def epoch(run: RunState, _: None) -> tuple[RunState, Curves]:
+        state, n = run
         order = task.order(key, n // task.batches)
         state, n, losses = run_epoch((method, task.loss, order), state, n)
         loss = jnp.mean(losses)
         accuracy = jnp.where(jnp.isfinite(loss), task.accuracy(state[0]), jnp.nan)
-        return Progress(state, n), Curves(loss, accuracy)
+        return RunState(state, n), Curves(loss, accuracy)
 
-    return jax.lax.scan(epoch, progress, None, length=epochs)
+    return jax.lax.scan(epoch, run, None, length=epochs)
 
 
 def train_seeds(

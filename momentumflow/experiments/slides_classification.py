@@ -7,7 +7,8 @@ h/(1-λ). So three series start from the smallest h: SGD with h doubled; heavy b
 heavy ball at a fixed h/(1-λ) with 1/(1-λ) doubled. The training loss stands beside, and the test accuracy where all
 runs had the same training loss: better is not always better than "trained further".
 A network of strided convolutions without normalisation, reshuffled mini-batches, every seed with the same start and the
-same batches in all settings. An error bar is a standard error over the seeds.
+same batches in all settings. An error bar is a standard error over the seeds. A check calls an observation held where
+its trend is beyond 3 standard errors, and refuted where it is not: the second says "not confirmed" and no more.
 
 Quick: scikit-learn's digits, seconds, beside a study of CIFAR-10 that was computed beforehand and is kept with the
 package: the JPEG copy, 10 000 images, a small network, made by
@@ -50,8 +51,8 @@ PRESETS = {
 }
 
 _SMALL_CIFAR = "CIFAR-10 (JPEG copy), 10000 images"
-# Quantity, series, sign; then for each study whether it is confirmed: a trend of that sign beyond 3 standard errors.
-# What is left out is too near that border to be the same on every machine.
+# Quantity, series, sign; then for each study whether it is confirmed, a trend of that sign beyond 3 standard errors:
+# a record of what was seen, no prediction. What is left out is too near that border to be the same on every machine.
 _CLAIMS: dict[str, tuple[str, str, int, dict[str, bool]]] = {
     "Obs-1, accuracy rises with h": ("accuracy", PLAIN, 1, {"digits": True, _SMALL_CIFAR: False}),
     "Obs-1 at equal training loss": ("equal", PLAIN, 1, {"digits": False, _SMALL_CIFAR: False}),

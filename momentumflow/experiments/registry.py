@@ -184,6 +184,13 @@ _ENTRIES = (
         "only where the mean gradient vanishes.",
     ),
     Entry(
+        "slides-classification",
+        "Test accuracy with SGD and momentum",
+        "Ghosh et al. (ICLR 2023), Some prevalent observations in deep learning",
+        "Test accuracy rises with h, and with momentum its variation falls and it rises with λ: measured at a fixed h, "
+        "where λ acts as its effective learning rate, and at a fixed h/(1-λ).",
+    ),
+    Entry(
         "slides-stochastic-flow",
         "The modified flow of momentum on mini-batches",
         "Ghosh et al. (ICLR 2023), IGRM-S",

@@ -1,0 +1,260 @@
+"""The runs of `slides-classification`: the grid of (h, λ), each run kept on disk, and a study kept with the package.
+
+The study of the package was made by
+
+    python -m momentumflow.experiments._classification_runs --data DIR
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import _progress
+from ..problems.convolutional import ConvolutionalNetwork
+from ..training import datasets
+from ..training.classification import Classification, Curves, classification, train_seeds
+from ..training.labelled import load_labelled
+from . import record, registry
+from .store import write_text
+
+ID = "slides-classification"
+STORED = Path(__file__).parent / "stored" / "classification_cifar10.json"
+_DIGITS = 5
+_CURVES = ("train_loss", "test_accuracy")
+
+Run = tuple[float, float, int]
+"""h, λ, seed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The data set, with numbers of its images, 0 for all; the network; batch, epochs; the smallest learning rate h₀,
+    and the exponents of the grid; seeds; runs in one program; whether each run is kept on disk; the epochs, the last
+    ones, over which accuracies are taken."""
+
+    dataset: str = "digits"
+    train_images: int = 0
+    test_images: int = 0
+    channels: tuple[int, ...] = (8, 16)
+    strides: tuple[int, ...] = (2, 2)
+    batch_size: int = 32
+    epochs: int = 20
+    smallest: float = 2.0**-6
+    doublings: int = 4
+    effective: int = 3
+    seeds: int = 8
+    together: int = 96
+    kept: bool = False
+    last: int = 10
+
+
+STUDY = Config(
+    "cifar10",
+    train_images=10_000,
+    test_images=2_000,
+    channels=(16, 32),
+    batch_size=50,
+    epochs=20,
+    smallest=2.0**-7,
+    seeds=5,
+    together=1,
+    kept=True,
+)
+
+
+def grid(config: Config) -> list[tuple[float, float]]:
+    """(h, λ) of the three series, each pair once; powers of two, so that equal rates are equal floats.
+
+    SGD: h = h₀2^j, λ = 0. At fixed h = h₀: 1-λ = 2^-j. At a fixed effective rate h/(1-λ) = h₀2^k: 1-λ = 2^-j.
+    """
+    h, powers = config.smallest, range(config.doublings + 1)
+    plain = [(h * 2.0**j, 0.0) for j in powers]
+    fixed_rate = [(h, 1 - 2.0**-j) for j in powers]
+    fixed_effective = [(h * 2.0 ** (config.effective - j), 1 - 2.0**-j) for j in powers]
+    return list(dict.fromkeys([*plain, *fixed_rate, *fixed_effective]))
+
+
+def measure(config: Config, progress: _progress.Progress) -> xr.Dataset:
+    """Training loss and test accuracy after every epoch, for every (h, λ) and seed."""
+    progress.update(0, 1, label="data")
+    settings, seeds = grid(config), range(config.seeds)
+    runs = [(h, lam, seed) for h, lam in settings for seed in seeds]
+    task, name = _task(config)
+    curves = _run(config, task, runs, progress)
+    shape = (len(settings), config.seeds, config.epochs)
+    loss, accuracy = (np.array([curves[run][i] for run in runs]).reshape(shape) for i in (0, 1))
+    dims = ("setting", "seed", "epoch")
+    return xr.Dataset(
+        {
+            "train_loss": (dims, loss, {"symbol": "Φ, mean over the batches of an epoch"}),
+            "test_accuracy": (dims, accuracy, {"symbol": "share of the test images"}),
+            "h": ("setting", [h for h, _ in settings], {"symbol": "h"}),
+            "momentum": ("setting", [lam for _, lam in settings], {"symbol": "λ"}),
+            "effective": ((), config.smallest * 2.0**config.effective, {"symbol": "h/(1-λ)"}),
+            "last": ((), config.last, {"symbol": "epochs"}),
+            "images": ((), len(task.labels), {"symbol": "training images"}),
+            "tests": ((), len(task.test_labels), {"symbol": "test images"}),
+            "batch": ((), task.batch_size, {"symbol": "images in a batch"}),
+        },
+        {
+            "setting": np.arange(len(settings)),
+            "seed": list(seeds),
+            "epoch": ("epoch", np.arange(1, config.epochs + 1), {"symbol": "epochs"}),
+            "study": _name(name, config),
+        },
+    )
+
+
+def _name(data_set: str, config: Config) -> str:
+    return f"{data_set}, {config.train_images} images" if config.train_images else data_set
+
+
+def _task(config: Config) -> tuple[Classification, str]:
+    data = load_labelled(config.dataset, None, config.train_images or None, config.test_images or None)
+    data = data.standardised()
+    network = ConvolutionalNetwork(data.shape, config.channels, config.strides, classes=data.classes)
+    return classification(network, data, config.batch_size), data.name
+
+
+def _run(
+    config: Config, task: Classification, runs: Sequence[Run], progress: _progress.Progress
+) -> dict[Run, np.ndarray]:
+    """(train loss, test accuracy) of every run, shape (2, epochs); those on disk are not run again."""
+    found = {run: kept for run in runs if config.kept and (kept := _read(config, run)) is not None}
+    missing = [run for run in runs if run not in found]
+    for group in _groups(missing, config.together):
+        progress.update(len(found), len(runs), label=_label(group))
+        curves = train_seeds(task, group, config.epochs)
+        for run, values in zip(group, _values(curves), strict=True):
+            found[run] = values
+            if config.kept:
+                _keep(config, run, values)
+    return found
+
+
+def _groups(runs: Sequence[Run], size: int) -> Iterator[Sequence[Run]]:
+    return (runs[i : i + size] for i in range(0, len(runs), size))
+
+
+def _label(group: Sequence[Run]) -> str:
+    h, lam, seed = group[0]
+    return f"h = {h:g}, λ = {lam:g}, seed {seed}" if len(group) == 1 else f"{len(group)} runs at once"
+
+
+def _values(curves: Curves) -> np.ndarray:
+    """Shape (runs, 2, epochs), rounded so that a kept run is the same as a fresh one."""
+    return np.round(np.stack([np.asarray(x, float) for x in curves], axis=1), _DIGITS)
+
+
+def home() -> Path:
+    """The folder of kept runs, in the cache of the data sets."""
+    return datasets.places()[-1] / "classification-runs"
+
+
+def _file(config: Config, run: Run) -> Path:
+    """Named after all that the run depends on: settings, numbers, code, and not how many run at once."""
+    settings = dataclasses.asdict(config)
+    for free in ("smallest", "doublings", "effective", "seeds", "together", "kept", "last"):
+        del settings[free]
+    text = json.dumps([settings, run, _code()], sort_keys=True)
+    return home() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+@functools.cache
+def _code() -> str:
+    return record.code_digest(registry.find(ID))
+
+
+def _keep(config: Config, run: Run, values: np.ndarray) -> None:
+    path = _file(config, run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"run": run, "config": record.plain(config), "curves": _no_nan(values)}
+    write_text(path, json.dumps(content, allow_nan=False) + "\n")
+
+
+def _read(config: Config, run: Run) -> np.ndarray | None:
+    """The curves of a run; None for one that is not there or not whole."""
+    try:
+        values = np.array(json.loads(_file(config, run).read_bytes())["curves"], float)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return values if values.shape == (2, config.epochs) else None
+
+
+def _no_nan(values: np.ndarray) -> list:
+    """JSON has no NaN: null stands for it, and comes back as NaN."""
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
+
+
+def stored() -> xr.Dataset | None:
+    """The study of the package, or None if it was made with other settings than `STUDY`."""
+    try:
+        content = json.loads(STORED.read_bytes())
+    except FileNotFoundError:
+        return None
+    if content["config_sha256"] != record.config_digest(STUDY):
+        return None
+    data = xr.Dataset.from_dict(content["data"])
+    curves = {name: data[name].astype(float) for name in _CURVES}
+    return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
+
+
+def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> dict[str, Any]:
+    plain = data.to_dict()
+    for name in _CURVES:
+        plain["data_vars"][name]["data"] = _no_nan(data[name].values)
+    return {
+        "id": ID,
+        "command": "python -m momentumflow.experiments._classification_runs --data DIR",
+        "data set": str(data["study"].item()).split(",")[0],
+        "commit": commit,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds),
+        "environment": record.environment() | {"processors": platform.processor() or platform.machine()},
+        "config": record.plain(config),
+        "config_sha256": record.config_digest(config),
+        "data": plain,
+    }
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the study of the package, run by run, and writes it."""
+    parser = argparse.ArgumentParser(description="Make the study of CIFAR-10 that is kept with the package.")
+    parser.add_argument("--data", metavar="DIR", help="folder where CIFAR-10 is looked for first")
+    folder = parser.parse_args(arguments).data
+    if folder is not None:
+        os.environ[datasets.VARIABLE] = folder
+    start, commit = time.perf_counter(), _commit()
+    with _progress.bar() as progress:
+        data = measure(STUDY, progress)
+    STORED.parent.mkdir(exist_ok=True)
+    content = _content(STUDY, data, commit, time.perf_counter() - start)
+    write_text(STORED, json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n")
+    print(f"{STORED}: {STORED.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

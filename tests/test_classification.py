@@ -1,0 +1,258 @@
+"""Training of a classifier: its steps by hand, going on after a stop, and the runs and statistics of the experiment."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pooch
+import pytest
+import xarray as xr
+
+import momentumflow as mf
+from momentumflow._progress import SILENT
+from momentumflow.experiments import _classification_runs as runs
+from momentumflow.experiments import _classification_statistics as statistics
+from momentumflow.experiments import record, slides_classification
+from momentumflow.problems.convolutional import ConvolutionalNetwork
+from momentumflow.training import labelled
+from momentumflow.training.classification import begin, classification, train_classifier, train_seeds
+
+DIGITS = labelled.load_labelled("digits", train_images=100, test_images=300).standardised()
+NETWORK = ConvolutionalNetwork(DIGITS.shape, (2, 3))
+TASK = classification(NETWORK, DIGITS, batch_size=32, dtype=float)
+METHOD = mf.heavy_ball(0.02, 0.9)
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return begin(TASK, METHOD, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def two(start):
+    return train_classifier(TASK, METHOD, start, KEY, 2)
+
+
+def test_an_epoch_is_a_permutation_without_the_rest():
+    first, second = np.asarray(TASK.order(KEY, 0)), np.asarray(TASK.order(KEY, 1))
+    assert first.shape == (3, 32)
+    assert len(np.unique(first)) == len(np.unique(second)) == 96
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, TASK.order(KEY, 0))
+
+
+def test_steps_are_the_textbooks(start, two):
+    """Polyak's recursion with the previous iterate, on the batches of two epochs."""
+    gradient = jax.jit(jax.value_and_grad(NETWORK.loss))
+    (u, *_), before, losses = start.state, start.state[0], []
+    for epoch in (0, 1):
+        for rows in TASK.order(KEY, epoch):
+            value, g = gradient(u, (TASK.images[rows], TASK.labels[rows]))
+            u, before = jax.tree.map(lambda x, b, s: x + 0.9 * (x - b) - 0.02 * s, u, before, g), u
+            losses.append(value)
+    end, curves = two
+    assert int(end.n) == 6
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), end.state[0], u)
+    np.testing.assert_allclose(curves.train_loss, np.reshape(losses, (2, 3)).mean(1), rtol=1e-10)
+    z = np.asarray(NETWORK.apply(u, TASK.test_images))
+    np.testing.assert_allclose(
+        curves.test_accuracy[-1], np.mean(np.argmax(z, 1) == DIGITS.test.labels), rtol=1e-14
+    )
+
+
+def test_a_run_left_off_goes_on_as_if_it_had_not_been(start, two):
+    middle, first = train_classifier(TASK, METHOD, start, KEY, 1)
+    end, second = train_classifier(TASK, METHOD, middle, KEY, 1)
+    whole_end, whole = two
+    for name in whole._fields:
+        both = np.concatenate([getattr(first, name), getattr(second, name)])
+        np.testing.assert_array_equal(both, getattr(whole, name))
+    jax.tree.map(np.testing.assert_array_equal, end, whole_end)
+
+
+def test_runs_side_by_side_are_the_runs_one_by_one():
+    chosen = [(0.02, 0.0, 3), (0.01, 0.5, 3), (0.02, 0.0, 4)]
+    together = train_seeds(TASK, chosen, 2)
+    assert together.train_loss.shape == (3, 2)
+    for i, run in enumerate(chosen):
+        alone = train_seeds(TASK, [run], 2)
+        np.testing.assert_allclose(together.train_loss[i], alone.train_loss[0], rtol=1e-9)
+        np.testing.assert_array_equal(together.test_accuracy[i], alone.test_accuracy[0])
+
+
+def test_other_rates_compile_nothing_new(caplog):
+    train_seeds(TASK, [(0.02, 0.0, 3)], 2)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        train_seeds(TASK, [(0.01, 0.75, 9)], 2)
+    assert not [r for r in caplog.records if "train_seeds" in r.message and "Compiling" in r.message]
+
+
+def test_divergence_is_a_result():
+    curves = train_seeds(TASK, [(1e200, 0.0, 0)], 2)
+    assert np.isnan(curves.test_accuracy).all()
+
+
+def test_bad_tasks_and_runs_are_reported():
+    with pytest.raises(
+        ValueError, match=r"must take images of shape \(8, 8, 1\) and 10 classes, those of digits"
+    ):
+        classification(ConvolutionalNetwork((32, 32, 3), (4,)), DIGITS, 8)
+    with pytest.raises(ValueError, match="batch_size must be at most 100"):
+        classification(NETWORK, DIGITS, 101)
+    with pytest.raises(ValueError, match="learning_rate must be finite and > 0"):
+        train_seeds(TASK, [(-0.1, 0.0, 0)], 1)
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\)"):
+        train_seeds(TASK, [(0.1, 1.0, 0)], 1)
+    with pytest.raises(ValueError, match="runs must hold at least one"):
+        train_seeds(TASK, [], 1)
+
+
+SMALL = runs.Config(
+    train_images=64, test_images=50, channels=(2,), strides=(4,), epochs=4, last=3, seeds=2, doublings=2,
+    effective=1, together=2, kept=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path)
+    return tmp_path / "classification-runs"
+
+
+def test_the_grid_has_its_three_series_once():
+    config = runs.Config(smallest=0.25, doublings=2, effective=1)
+    # by hand: SGD 1/4, 1/2, 1; at h = 1/4 λ = 1/2, 3/4; at h/(1-λ) = 1/2 SGD, (1/4, 1/2) again, and (1/8, 3/4)
+    assert runs.grid(config) == [(0.25, 0), (0.5, 0), (1, 0), (0.25, 0.5), (0.25, 0.75), (0.125, 0.75)]
+
+
+def test_what_was_broken_off_goes_on(home, monkeypatch):
+    calls, train = [], runs.train_seeds
+
+    def breaks(task, group, epochs):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(group)
+        return train(task, group, epochs)
+
+    monkeypatch.setattr(runs, "train_seeds", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        runs.measure(SMALL, SILENT)
+    assert len(list(home.iterdir())) == 6  # three programs of two runs
+    monkeypatch.setattr(runs, "train_seeds", lambda *known: calls.append(known[1]) or train(*known))
+    resumed = runs.measure(SMALL, SILENT)
+    assert len(calls) == 6  # twelve runs in all, none twice
+    next(home.iterdir()).write_text("{")  # a damaged one is run again
+    again = runs.measure(SMALL, SILENT)
+    assert len(calls) == 7
+    xr.testing.assert_identical(again, resumed)
+    fresh = runs.measure(dataclasses.replace(SMALL, kept=False), SILENT)
+    xr.testing.assert_identical(fresh, resumed)
+
+
+def test_other_settings_are_other_files(home):
+    names = {
+        runs._file(config, run).name
+        for config in (SMALL, dataclasses.replace(SMALL, epochs=5), dataclasses.replace(SMALL, channels=(3,)))
+        for run in ((0.1, 0.0, 0), (0.1, 0.0, 1), (0.1, 0.5, 0))
+    }
+    assert len(names) == 9
+    assert runs._file(SMALL, (0.1, 0.0, 0)) == runs._file(
+        dataclasses.replace(SMALL, together=1, seeds=9), (0.1, 0.0, 0)
+    )
+
+
+def test_the_study_of_the_package_says_where_it_comes_from():
+    content = json.loads(runs.STORED.read_text())
+    assert runs.STORED.stat().st_size < 200_000
+    assert content["data set"] == "CIFAR-10 (JPEG copy)"
+    assert content["config"] == record.plain(runs.STUDY)
+    assert {"command", "commit", "date", "seconds", "environment"} <= set(content)
+    data = runs.stored()
+    assert data["test_accuracy"].shape == (len(runs.grid(runs.STUDY)), runs.STUDY.seeds, runs.STUDY.epochs)
+    np.testing.assert_allclose(np.stack([data["h"], data["momentum"]], 1), runs.grid(runs.STUDY))
+
+
+def test_a_study_of_other_settings_is_not_shown(monkeypatch):
+    monkeypatch.setattr(runs, "STUDY", dataclasses.replace(runs.STUDY, epochs=21))
+    assert runs.stored() is None
+
+
+def test_the_study_of_the_package_holds_and_is_drawn():
+    data = xr.concat([runs.stored()], "study")
+    found = slides_classification.checks(data)
+    assert {check.verdict for check in found} == {"held", "refuted"}
+    assert {check.name.split(",")[0] for check in found} == {"CIFAR-10 (JPEG copy)"}
+    figure = slides_classification.plot(data)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["test accuracy", "epoch-to-epoch variation"]
+    assert "JPEG copy" in figure.axes[0].get_ylabel()
+
+
+def test_studies_of_different_size_stand_side_by_side(home):
+    small = runs.measure(dataclasses.replace(SMALL, kept=False), SILENT)
+    data = xr.concat([small, runs.stored()], "study", data_vars="all", coords="minimal", join="outer")
+    found = statistics.studies(data)
+    assert {name: study.sizes["epoch"] for name, study in found.items()} == {
+        "digits, 64 images": 4,
+        "CIFAR-10 (JPEG copy), 10000 images": 20,
+    }
+    for name, before in (("digits, 64 images", small), ("CIFAR-10 (JPEG copy), 10000 images", runs.stored())):
+        xr.testing.assert_allclose(statistics.numbers(found[name]), statistics.numbers(before))
+
+
+def curves(accuracy, loss, last=4):
+    """A study with the grid of two doublings: arrays (setting, seed, epoch)."""
+    config = runs.Config(smallest=0.25, doublings=2, effective=1)
+    settings = runs.grid(config)
+    dims = ("setting", "seed", "epoch")
+    return xr.Dataset(
+        {
+            "train_loss": (dims, loss),
+            "test_accuracy": (dims, accuracy),
+            "h": ("setting", [h for h, _ in settings]),
+            "momentum": ("setting", [lam for _, lam in settings]),
+            "effective": ((), 0.5),
+            "last": ((), last),
+        }
+    )
+
+
+def test_statistics_of_curves_made_by_hand():
+    j = np.array(
+        [0, 1, 2, 1, 2, 2]
+    )  # doublings of the effective rate, but for the last setting, where it is λ's
+    seeds, epochs = np.array([-0.01, 0.0, 0.01]), np.arange(6)
+    zigzag = np.array([0, 0, 1, -1, -1, 1]) * 0.02  # no trend, square sum 4 · 0.02² over the last four
+    accuracy = 0.5 + 0.1 * j[:, None, None] + seeds[:, None] + 0.03 * epochs + zigzag
+    loss = np.exp(-0.5 * j[:, None, None] - 0.2 * epochs + 0 * seeds[:, None])
+    study = curves(accuracy, loss)
+    found = statistics.numbers(study)
+    np.testing.assert_allclose(found["accuracy"].sel(seed=1), 0.5 + 0.1 * j + 0.03 * 3.5)
+    np.testing.assert_allclose(found["variation"], 0.02 * math.sqrt(4 / 2))
+    slope = statistics.trend(study, statistics.PLAIN, "accuracy")
+    assert slope.value == pytest.approx(0.1)
+    assert slope.error == pytest.approx(0, abs=1e-12)
+    assert statistics.trend(study, statistics.FIXED_RATE, "loss").value == pytest.approx(-0.5)
+    # the worst run ends at exp(-1); one that began at exp(-0.5) is there after 2.5 epochs, one at exp(-1) at once
+    assert statistics.common_loss(study) == pytest.approx(math.exp(-1))
+    at_once = accuracy[1, 0, 2:4].mean(), accuracy[2, 0, 0]
+    np.testing.assert_allclose(found["equal"].isel(seed=0)[1:3], at_once)
+    assert [e.value for e in statistics.matched(study, "accuracy")] == pytest.approx([0, 0])
+    point = statistics.points(study, statistics.PLAIN, "accuracy")[1][0]
+    # by hand: of -0.01, 0, 0.01 the standard deviation is 0.01, the error of their mean 0.01/√3
+    assert point.error == pytest.approx(0.01 / math.sqrt(3))
+
+
+def test_the_full_preset_is_resumable():
+    full = slides_classification.PRESETS["full"]
+    assert full.kept
+    assert full.together == 1
+    assert (full.train_images, full.dataset) == (0, "cifar10")
+
+
+def test_standardised_arrays_keep_their_type():
+    assert DIGITS.train.images.dtype == np.float32
+    assert jnp.asarray(TASK.images).dtype == jnp.float64

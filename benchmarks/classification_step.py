@@ -18,7 +18,7 @@ import torch
 import momentumflow as mf
 from benchmarks._bench import compare, report
 from momentumflow.problems.convolutional import ConvolutionalNetwork
-from momentumflow.training.loop import run_epoch
+from momentumflow.training.ensemble import Apart, begin, run_epoch
 
 BATCHES, BATCH, LEARNING_RATE, MOMENTUM = 20, 50, 0.01, 0.9
 NETWORK = ConvolutionalNetwork((32, 32, 3), channels=(16, 32))
@@ -28,13 +28,13 @@ Batches = tuple[np.ndarray, np.ndarray]
 
 def ours(params: list, batches: Batches) -> Callable[[], float]:
     """An epoch that returns its mean loss."""
-    method = mf.heavy_ball(LEARNING_RATE, MOMENTUM)
-    problem = (method, NETWORK.loss, jax.tree.map(jnp.asarray, batches))
-    carry = [method.initial_state(jax.tree.map(jnp.copy, params)), jnp.zeros((), int)]
+    alone = Apart((mf.heavy_ball(LEARNING_RATE, MOMENTUM),), NETWORK.loss)
+    problem = (alone, jax.tree.map(jnp.asarray, batches))
+    carry = [begin(alone, [params])]
 
     def epoch() -> float:
-        *carry[:], losses = jax.block_until_ready(run_epoch(problem, *carry))
-        return float(losses.mean())
+        carry[0], seen = jax.block_until_ready(run_epoch(problem, carry[0]))
+        return float(seen.losses.mean())
 
     return epoch
 

@@ -12,10 +12,11 @@ import pytest
 import xarray as xr
 
 import momentumflow as mf
+from momentumflow import _provenance
 from momentumflow._progress import SILENT
 from momentumflow.experiments import _classification_runs as runs
 from momentumflow.experiments import _classification_statistics as statistics
-from momentumflow.experiments import record, slides_classification
+from momentumflow.experiments import slides_classification
 from momentumflow.problems.convolutional import ConvolutionalNetwork
 from momentumflow.training import labelled
 from momentumflow.training.classification import begin, classification, train_classifier, train_seeds
@@ -169,7 +170,7 @@ def test_the_study_of_the_package_says_where_it_comes_from():
     content = json.loads(runs.STORED.read_text())
     assert runs.STORED.stat().st_size < 200_000
     assert content["data set"] == "CIFAR-10 (JPEG copy)"
-    assert content["config"] == record.plain(runs.STUDY)
+    assert content["config"] == _provenance.plain(runs.STUDY)
     assert {"command", "commit", "date", "seconds", "environment"} <= set(content)
     data = runs.stored()
     assert data["test_accuracy"].shape == (len(runs.grid(runs.STUDY)), runs.STUDY.seeds, runs.STUDY.epochs)

@@ -12,24 +12,22 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from .. import _progress
+from .. import _progress, _provenance
+from .._files import write_text
 from ..problems.convolutional import ConvolutionalNetwork
 from ..training import datasets
 from ..training.classification import Classification, Curves, classification, train_seeds
 from ..training.labelled import load_labelled
 from . import record, registry
-from .store import write_text
 
 ID = "slides-classification"
 STORED = Path(__file__).parent / "stored" / "classification_cifar10.json"
@@ -182,7 +180,7 @@ def _code() -> str:
 def _keep(config: Config, run: Run, values: np.ndarray) -> None:
     path = _file(config, run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"run": run, "config": record.plain(config), "curves": _no_nan(values)}
+    content = {"run": run, "config": _provenance.plain(config), "curves": _no_nan(values)}
     write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
 
@@ -208,7 +206,7 @@ def stored() -> xr.Dataset | None:
         content = json.loads(STORED.read_bytes())
     except FileNotFoundError:
         return None
-    if content["config_sha256"] != record.config_digest(STUDY):
+    if content["config_sha256"] != _provenance.config_digest(STUDY):
         return None
     data = xr.Dataset.from_dict(content["data"])
     curves = {name: data[name].astype(float) for name in _CURVES}
@@ -224,20 +222,13 @@ def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> d
         "command": "python -m momentumflow.experiments._classification_runs --data DIR",
         "data set": str(data["study"].item()).split(",")[0],
         "commit": commit,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": _provenance.now(),
         "seconds": round(seconds),
-        "environment": record.environment() | {"processors": platform.processor() or platform.machine()},
-        "config": record.plain(config),
-        "config_sha256": record.config_digest(config),
+        "environment": _provenance.environment() | {"processors": platform.processor() or platform.machine()},
+        "config": _provenance.plain(config),
+        "config_sha256": _provenance.config_digest(config),
         "data": plain,
     }
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -247,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parser.parse_args(arguments).data
     if folder is not None:
         os.environ[datasets.VARIABLE] = folder
-    start, commit = time.perf_counter(), _commit()
+    start, commit = time.perf_counter(), _provenance.commit()
     with _progress.bar() as progress:
         data = measure(STUDY, progress)
     STORED.parent.mkdir(exist_ok=True)

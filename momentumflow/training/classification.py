@@ -14,8 +14,8 @@ from .._types import Params
 from ..methods.linear_memory import AbstractLinearMemory, State
 from ..methods.momentum import heavy_ball
 from ..problems.convolutional import ConvolutionalNetwork
+from .ensemble import Apart, Carry, run_epoch
 from .labelled import Labelled
-from .loop import run_epoch
 
 _TESTED_AT_ONCE = 256
 
@@ -144,11 +144,12 @@ def train_classifier(
         (140, True)
     """
 
+    alone = Apart((method,), task.loss)
+
     def epoch(run: RunState, _: None) -> tuple[RunState, Curves]:
-        state, n = run
-        order = task.order(key, n // task.batches)
-        state, n, losses = run_epoch((method, task.loss, order), state, n)
-        loss = jnp.mean(losses)
+        order = task.order(key, run.n // task.batches)
+        carry, seen = run_epoch((alone, order), Carry((run.state,), run.n, jnp.zeros(0)))
+        (state,), n, loss = carry.members, carry.n, jnp.mean(seen.losses)
         accuracy = jnp.where(jnp.isfinite(loss), task.accuracy(state[0]), jnp.nan)
         return RunState(state, n), Curves(loss, accuracy)
 

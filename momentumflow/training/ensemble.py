@@ -56,7 +56,7 @@ class Apart(AbstractEnsemble):
         >>> import jax.numpy as jnp, momentumflow as mf
         >>> from momentumflow.training import Apart
         >>> runs = Apart((mf.gradient_descent(0.1), mf.heavy_ball(0.1, 0.5)), lambda u, x: jnp.sum((u - x) ** 2))
-        >>> members, losses = runs.step(runs.start([jnp.ones(2)] * 2), jnp.zeros(2), 0)
+        >>> members, losses = runs.step(runs.start([jnp.ones(2)] * 2), jnp.zeros(2), jnp.array(0))
         >>> losses.tolist()
         [2.0, 2.0]
     """
@@ -148,7 +148,7 @@ def together(
         >>> runs = together(methods, lambda u, x: jnp.sum((u - x) ** 2), pairs=((1, 0),))
         >>> members = runs.start([jnp.ones(2)] * 2)
         >>> for n in range(2):
-        ...     members, losses = runs.step(members, jnp.zeros(2), n)
+        ...     members, losses = runs.step(members, jnp.zeros(2), jnp.array(n))
         >>> round(float(runs.distances(members)[0]), 6)  # h λ |f(u_0)|
         0.141421
     """

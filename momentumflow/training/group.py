@@ -122,7 +122,7 @@ def evaluations(epochs: int) -> list[int]:
 
     >>> from momentumflow.training.group import evaluations
     >>> evaluations(8), len(evaluations(500))
-    ([1, 2, 3, 4, 5, 6, 8], 42)
+    ([1, 2, 3, 4, 5, 6, 8], 40)
     """
     decades = {round(10 ** (k / 10)) for k in range(10 * len(str(epochs)))}
     return sorted(e for e in {*decades, *range(25, epochs, 25), epochs} if e <= epochs)

@@ -15,7 +15,7 @@ _LOOK = {
     "digits, fixed number of steps": {"ls": ":", "lw": 1, "ms": 4.5, "fillstyle": "none"},
     "500 epochs": {"ls": "-", "lw": 1.1, "ms": 5},
     "T of 448 epochs at 2^-6": {"ls": "--", "lw": 1, "ms": 5},
-    "2 epochs": {"ls": ":", "lw": 1, "ms": 4.5, "fillstyle": "none"},
+    "1 epoch": {"ls": ":", "lw": 1, "ms": 4.5, "fillstyle": "none"},
     "fixed small T": {"ls": "-", "lw": 1.4, "ms": 5},
     "fixed small T, float64": {"ls": "none", "ms": 9, "fillstyle": "none"},
 }

@@ -13,7 +13,11 @@ from rich.text import Text
 
 from .. import __version__
 
-_EXTRAS = {"dev": "the tests (make test)", "torch": "the comparisons with PyTorch"}
+_EXTRAS = {
+    "sweep": "sweep with workers",
+    "dev": "the tests (make test)",
+    "torch": "the comparisons with PyTorch",
+}
 
 
 def examine(data: str | os.PathLike[str] | None = None) -> dict[str, Any]:

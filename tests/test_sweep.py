@@ -3,15 +3,14 @@
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 import momentumflow as mf
@@ -284,12 +283,8 @@ def test_workers_train_what_one_process_trains(tmp_path):
     def kill() -> None:
         while not list((tmp_path / "checkpoints").glob("*/*/commit_success.txt")):
             time.sleep(0.02)
-        workers = [
-            pid
-            for pid in children(os.getpid())
-            if "spawn_main" in command(pid) or "forkserver" in command(pid)
-        ]
-        os.kill(workers[0], signal.SIGKILL)
+        workers = [p for p in descendants(os.getpid()) if "spawn_main" in " ".join(p.cmdline())]
+        workers[0].kill()
         killed.append(workers[0])
 
     killer = threading.Thread(target=kill, daemon=True)
@@ -302,14 +297,21 @@ def test_workers_train_what_one_process_trains(tmp_path):
         assert same == known[run]
 
 
-def children(pid: int) -> list[int]:
-    """All descendants of a process, the youngest first."""
-    own = [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        own += [int(x) for x in (task / "children").read_text().split()]
-    own = sorted(set(own), reverse=True)
-    return [*(grandchild for child in own for grandchild in children(child)), *own]
+def test_a_group_goes_on_as_it_was_whatever_would_be_planned_now(tmp_path):
+    """Begun in one layout and as one group, resumed with another: the same bits as without a stop."""
+    runs = grid(["GF", "HB"], [0.25, 0.5], epochs=3, dataset="digits")
+    whole = sweep(runs, tmp_path / "whole", layout="together").results
+    left = sweep(runs, tmp_path / "parts", layout="together", every=1, minutes=1e-9)
+    assert [len(group.runs) for group in left.unfinished] == [4]
+    found = sweep(runs, tmp_path / "parts", layout="apart", resume=True).results
+    for run in runs:
+        assert dataclasses.replace(found[run], provenance={}) == dataclasses.replace(
+            whole[run], provenance={}
+        )
+        assert found[run].provenance["layout"] == "together"
 
 
-def command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+def descendants(pid: int) -> list[psutil.Process]:
+    """Processes below a process, those that have none of their own first."""
+    found = psutil.Process(pid).children(recursive=True)
+    return sorted(found, key=lambda process: len(process.children()))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import json
 import logging
 import math
 import os
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import _files, _progress, _validate
+from .. import _deterministic, _files, _progress, _validate
 from .datasets import load
 from .group import CHECKPOINTS, LAYOUTS, Group, faster_layout, plan, train_group
 from .run import Result, Run, find, number
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Data = str | os.PathLike[str] | None
+PLAN = "sweep.plan"
 _DEATHS = 20
 """How often a group may lose its worker: it goes on from its checkpoint each time."""
 
@@ -57,7 +59,7 @@ def sweep(
     - `folder`: of results and checkpoints, made when missing. With workers on other machines it must be a folder
       that they see under the same name.
     - `data`: where data sets are looked for.
-    - `layout`: "apart", "together", or "auto", which measures both.
+    - `layout`: "apart", "together", or "auto", which measures both. Groups that have checkpoints go on in theirs.
     - `lockstep`: train a method beside its limit, so that their distance is known; costs the limit's runs.
     - `most`: runs in one program at most; `None` trusts the device's memory.
     - `every`: epochs between two checkpoints.
@@ -80,18 +82,34 @@ def sweep(
     missing = [
         run for run in runs if run not in known or (lockstep and run.reference and not known[run].largest)
     ]
-    load(runs[0].dataset, data)  # a missing or damaged file is reported here, not by a worker
     _prepare(home, resume)
-    unfinished = []
-    with _pool(workers if missing else 0, scheduler if missing else None) as pool:
-        if layout == "auto":
-            layout = pool.faster_layout(missing, data) if missing else LAYOUTS[0]
-        groups = plan(missing, layout, lockstep, pool.size(), most)
-        train = partial(train_group, folder=home, data=data, every=every, deadline=deadline)
-        for group, results in pool.train(train, groups, progress):
-            unfinished += [group] if results is None else []
-            known |= {result.run: result for result in results or ()}
+    unfinished: list[Group] = []
+    if missing:
+        load(missing[0].dataset, data)  # a missing or damaged file is reported here, not by a worker
+        with _pool(workers, scheduler) as pool:
+            groups = begun = [group for group in _begun(home) if not known.keys() >= set(group.runs)]
+            new = [run for run in missing if not any(run in group.runs for group in begun)]
+            if new:
+                chosen = pool.faster_layout(new, data) if layout == "auto" else layout
+                groups = begun + plan(new, chosen, lockstep, pool.size(), most)
+            _files.write_text(home / PLAN, json.dumps([dataclasses.asdict(group) for group in groups]))
+            train = partial(train_group, folder=home, data=data, every=every, deadline=deadline)
+            for group, results in pool.train(train, groups, progress):
+                unfinished += [group] if results is None else []
+                known |= {result.run: result for result in results or ()}
+        if not unfinished:
+            (home / PLAN).unlink()
     return Sweep({run: known[run] for run in runs if run in known}, unfinished)
+
+
+def _begun(home: Path) -> list[Group]:
+    """The groups of an earlier call that have checkpoints: they go on as they were, whatever would be planned now."""
+    try:
+        groups = json.loads((home / PLAN).read_text(encoding="utf-8"))
+        found = [Group(tuple(Run(**run) for run in g["runs"]), g["layout"]) for g in groups]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return [group for group in found if (home / CHECKPOINTS / group.digest).is_dir()]
 
 
 def _prepare(home: Path, resume: bool) -> None:
@@ -178,6 +196,7 @@ class _Telling:
 
 
 def _on_worker(work: Work, group: Group, topic: str) -> list[Result] | None:
+    _deterministic.prepare()  # of effect in a worker that has not computed yet
     return work(group, progress=_Telling(group, topic))
 
 

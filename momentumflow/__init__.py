@@ -60,6 +60,8 @@ _PUBLIC = {
     "flows.piecewise": ("AbstractPiecewiseFlow",),
     "flows.stochastic": ("StochasticModifiedFlow",),
     "flows.lagged": ("StochasticLaggedFlow",),
+    "flows.stochastic_equation": ("StochasticModifiedEquation",),
+    "flows.sample_paths": ("sample_paths",),
     "flows.solve": ("solve",),
     "theory.appendix_c": ("ManifoldConstants", "manifold_constants"),
     "theory.series_manifold": ("AbstractManifold", "SeriesManifold"),

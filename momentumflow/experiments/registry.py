@@ -191,6 +191,13 @@ _ENTRIES = (
         "without its regulariser to order 1.",
     ),
     Entry(
+        "stochastic-equations",
+        "Stochastic modified equations of momentum",
+        "Li, Tai & E (2019)",
+        "For 1-λ as small as √h the law of momentum with noisy gradients is that of a stochastic differential "
+        "equation, to weak order 1 in √h, and to weak order 2 with its corrections.",
+    ),
+    Entry(
         "reshuffling",
         "Random reshuffling with momentum",
         "beyond Smith, Dherin, Barrett & De (ICLR 2021)",

@@ -57,7 +57,7 @@ def test_iterate_on_one_batch_is_iterate():
 
 
 def memory_at(flow, k):
-    memory, _ = flow.begin(START, None)
+    memory, _ = flow.begin(loss, START, None)
     return jax.lax.fori_loop(0, k + 1, lambda i, memory: flow.enter(loss, i, memory, START), memory)
 
 
@@ -124,7 +124,7 @@ def test_memory_does_not_grow_with_k():
     sizes = {sum(x.nbytes for x in jax.tree.leaves(memory_at(flow, k))) for k in (0, 1, 20)}
     assert sizes == {8 * (M + 2 * M * M)}
     assert (
-        mf.StochasticModifiedFlow(mf.nesterov(0.1, LAM), DATA, PATHS[0], window=3).begin(START, None)[0]
+        mf.StochasticModifiedFlow(mf.nesterov(0.1, LAM), DATA, PATHS[0], window=3).begin(loss, START, None)[0]
         is None
     )
 

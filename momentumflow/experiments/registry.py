@@ -191,6 +191,13 @@ _ENTRIES = (
         "without its regulariser to order 1.",
     ),
     Entry(
+        "slides-family",
+        "The family of modified flows of momentum",
+        "Ghosh et al. (ICLR 2023), Family of O(h²) modified flows",
+        "A drift that changes from step to step is O(h²) from momentum at rest, after the layer, iff it settles and "
+        "makes up for the lag of λ/(1-λ) iterations; the slides' own is so from the first step on.",
+    ),
+    Entry(
         "stochastic-equations",
         "Stochastic modified equations of momentum",
         "Li, Tai & E (2019)",

@@ -39,6 +39,7 @@ _PUBLIC = {
     "problems.piecewise_quadratic": ("PiecewiseQuadratic",),
     "problems.cosine": ("Cosine",),
     "problems.networks": ("Autoencoder",),
+    "problems.diagonal_network": ("DiagonalNetwork",),
     "expansion.coefficients": (
         "Expansion",
         "manifold_expansion",

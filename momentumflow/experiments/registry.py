@@ -198,6 +198,13 @@ _ENTRIES = (
         "makes up for the lag of λ/(1-λ) iterations; the slides' own is so from the first step on.",
     ),
     Entry(
+        "diagonal-network",
+        "What decides the path of momentum, and where a diagonal network ends",
+        "Papazov, Pesme & Flammarion (AISTATS 2024)",
+        "Runs of equal λ_eff = (1+λ)h/(2(1-λ)²) have the same path to order 2, of equal h/(1-λ)² to order 1; λ_eff "
+        "decides how much of its balance a diagonal network loses.",
+    ),
+    Entry(
         "stochastic-equations",
         "Stochastic modified equations of momentum",
         "Li, Tai & E (2019)",

@@ -171,7 +171,7 @@ def _slopes(errors: xr.DataArray, ladder: str) -> np.ndarray:
     return (np.diff(values) / np.diff(np.log2(errors[ladder].values)))[-2:]
 
 
-def _worst(slopes: np.ndarray, order: float) -> float:
+def _worst(slopes: np.ndarray, order: int | float) -> float:
     return float(slopes[np.argmax(np.abs(slopes - order))])
 
 

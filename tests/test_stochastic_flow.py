@@ -273,6 +273,17 @@ def test_bad_runs():
         mf.iterate(HB, mf.VectorField(lambda u: -u), START, 1, data=DATA, order_of_use=[0])
     with pytest.raises(ValueError, match="one scalar"):
         mf.iterate(HB, lambda u, d: u, START, 1, data=DATA, order_of_use=[0])
+    known = (methods(0.0), mf.StochasticLaggedFlow, loss, START)
+    with pytest.raises(ValueError, match="each of the 64 steps, got 8: draw a longer sequence or run fewer"):
+        mf.pathwise_study(*known, DATA, PATHS[:, :8], [2.0**-5, 2.0**-6], final_time=1.0)
+    with pytest.raises(
+        ValueError, match=r"one leading axis, .* stack the batches, which must have equal structure"
+    ):
+        mf.pathwise_study(*known, UNEQUAL, PATHS, RATES, final_time=1.0)
+    with pytest.raises(
+        ValueError, match=r"one leading axis, .* stack the batches, which must have equal structure"
+    ):
+        mf.iterate(HB, loss, START, 8, data=UNEQUAL, order_of_use=PATHS[0])
     for flow in FLOWS.values():
         model = flow(HB, DATA, [0, 1])
         with pytest.raises(ValueError, match="3 steps, got 2"):

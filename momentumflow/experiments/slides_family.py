@@ -76,6 +76,20 @@ def _no_memory(method: mf.MomentumMethod) -> mf.FamilyFlow:
     return mf.FamilyFlow(method, drift=[pace], bend=[pace**2 / 2], shift=lam * pace**2)
 
 
+_LENGTH = 128
+Model = mf.AbstractFlow | mf.AbstractPiecewiseFlow | None
+
+
+def _alike(model: Model) -> Model:
+    """The same flow with sequences of a common length: one program serves every member."""
+    if not isinstance(model, mf.FamilyFlow):
+        return model
+    drift, bend = (
+        np.pad(x, (0, max(0, _LENGTH - len(x))), "edge") for x in map(np.asarray, (model.drift, model.bend))
+    )
+    return mf.FamilyFlow(model.method, drift=drift, bend=bend, shift=float(model.shift))
+
+
 _LAGGED_FLOW = "lagged flow of u + hλλ̄v"
 _MEMBERS = {
     "transient aₖ, bₖ (slides)": _Member(lambda m: mf.FamilyFlow(m, "transient"), (2, 2), _SLIDES),
@@ -147,7 +161,10 @@ def _measure(config: Config, name: str, member: str, window: str, rates: list[fl
         steps = int(np.ceil(config.final_time / rates[-1]))
         known = (_OneBatch(loss), begin, jnp.zeros(1), np.zeros((1, steps), int), rates, config.final_time)
         return mf.pathwise_study(method, mf.StochasticLaggedFlow, *known)
-    make = _MEMBERS[member].make
+
+    def make(stepper: mf.AbstractLinearMemory) -> Model:
+        return _alike(_MEMBERS[member].make(stepper))
+
     return mf.convergence_study(method, make, loss, begin, rates, config.final_time, from_time=late)
 
 
@@ -163,7 +180,7 @@ class _OneBatch(eqx.Module):
 def _family(config: Config, name: str) -> dict[str, mf.FamilyFlow]:
     """The members that are drifts of their own."""
     method = quadratic.method(name, config.shown_learning_rate, config.momentum)
-    made = {member: _MEMBERS[member].make(method) for member in _MEMBERS}
+    made = {member: _alike(_MEMBERS[member].make(method)) for member in _MEMBERS}
     return {member: flow for member, flow in made.items() if isinstance(flow, mf.FamilyFlow)}
 
 

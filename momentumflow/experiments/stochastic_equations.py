@@ -261,8 +261,8 @@ def _fan(ax: Axes, data: xr.Dataset) -> None:
     s = data["s"].values
     for component, color in ((0, "#0072b2"), (1, "#009e73")):
         mean, spread = (data[name].isel(component=component).values for name in ("mean", "deviation"))
-        label = f"$u_{component + 1}$ of the method: mean ± 2 sd"
+        label = f"$u_{component + 1}$"
         ax.fill_between(s, mean - 2 * spread, mean + 2 * spread, color=color, alpha=0.2, lw=0, label=label)
         ax.plot(s, data["path"].isel(component=component).values.T, color=color, lw=0.6, alpha=0.8)
-    ax.set(title="HB: 12 paths of the equation", xlabel=r"$s=n\epsilon$", ylabel="$u$")
-    ax.legend(loc="upper right", fontsize=8)
+    ax.set(title="HB: mean ± 2 sd, 12 paths of order 2", xlabel=r"$s=n\epsilon$", ylabel="$u$")
+    ax.legend(loc="lower left")

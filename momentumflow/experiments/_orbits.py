@@ -7,6 +7,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
 import momentumflow as mf
+
 from .._types import Loss
 
 Orbit = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]

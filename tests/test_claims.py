@@ -57,6 +57,9 @@ MODELS = {
     "principal flow": (mf.PrincipalFlow, FAMILY, FINE),
     "principal, first order": (lambda m: mf.PrincipalFlow(m, phase=False), FAMILY, FINE),
     "slow flow, printed": (lambda m: mf.SlowFlow(m, printed=True), FAMILY, FINE),
+    "family, transient": (lambda m: mf.FamilyFlow(m, "transient"), FAMILY, FINE),
+    "family, lagged": (lambda m: mf.FamilyFlow(m, "lagged"), FAMILY, FINE),
+    "family, waiting": (lambda m: mf.FamilyFlow(m, "waiting"), FAMILY, FINE),
     "strongly convex": (lambda m: mf.StronglyConvexODE(MU), STRONG, HALF),
     "Su-Boyd-Candès": (
         lambda m: mf.SuBoydCandesODE(),

@@ -185,6 +185,12 @@ def test_bad_input():
         mf.reshuffling_constant(1, 0.5)
     with pytest.raises(ValueError, match="batches must be >= 2"):
         mf.reshuffled_loss(mf.heavy_ball(0.1, 0.5), jnp.zeros((1, 2)))
+    with pytest.raises(ValueError, match="batches must be >= 2 to be shuffled, got 1: split the data"):
+        mf.reshuffled_loss(mf.heavy_ball(0.1, 0.5), jnp.zeros((1, 2)), constant=1.0)
+    with pytest.raises(ValueError, match="constant must be finite"):
+        mf.reshuffled_loss(mf.heavy_ball(0.1, 0.5), DATA, constant=np.nan)
+    with pytest.raises(ValueError, match=r"one leading axis, .* stack the batches"):
+        mf.reshuffled_loss(mf.heavy_ball(0.1, 0.5), {"x": jnp.zeros((3, 2)), "y": jnp.zeros(4)})
     with pytest.raises(TypeError, match="family"):
         mf.reshuffled_loss(mf.nesterov_sequence(0.1), DATA)
     with pytest.raises(ValueError, match="momentum"):

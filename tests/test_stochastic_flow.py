@@ -57,7 +57,7 @@ def test_iterate_on_one_batch_is_iterate():
 
 
 def memory_at(flow, k):
-    memory, _ = flow.begin(START, None)
+    memory, _ = flow.begin(loss, START, None)
     return jax.lax.fori_loop(0, k + 1, lambda i, memory: flow.enter(loss, i, memory, START), memory)
 
 
@@ -124,7 +124,7 @@ def test_memory_does_not_grow_with_k():
     sizes = {sum(x.nbytes for x in jax.tree.leaves(memory_at(flow, k))) for k in (0, 1, 20)}
     assert sizes == {8 * (M + 2 * M * M)}
     assert (
-        mf.StochasticModifiedFlow(mf.nesterov(0.1, LAM), DATA, PATHS[0], window=3).begin(START, None)[0]
+        mf.StochasticModifiedFlow(mf.nesterov(0.1, LAM), DATA, PATHS[0], window=3).begin(loss, START, None)[0]
         is None
     )
 
@@ -273,6 +273,17 @@ def test_bad_runs():
         mf.iterate(HB, mf.VectorField(lambda u: -u), START, 1, data=DATA, order_of_use=[0])
     with pytest.raises(ValueError, match="one scalar"):
         mf.iterate(HB, lambda u, d: u, START, 1, data=DATA, order_of_use=[0])
+    known = (methods(0.0), mf.StochasticLaggedFlow, loss, START)
+    with pytest.raises(ValueError, match="each of the 64 steps, got 8: draw a longer sequence or run fewer"):
+        mf.pathwise_study(*known, DATA, PATHS[:, :8], [2.0**-5, 2.0**-6], final_time=1.0)
+    with pytest.raises(
+        ValueError, match=r"one leading axis, .* stack the batches, which must have equal structure"
+    ):
+        mf.pathwise_study(*known, UNEQUAL, PATHS, RATES, final_time=1.0)
+    with pytest.raises(
+        ValueError, match=r"one leading axis, .* stack the batches, which must have equal structure"
+    ):
+        mf.iterate(HB, loss, START, 8, data=UNEQUAL, order_of_use=PATHS[0])
     for flow in FLOWS.values():
         model = flow(HB, DATA, [0, 1])
         with pytest.raises(ValueError, match="3 steps, got 2"):

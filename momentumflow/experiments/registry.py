@@ -198,6 +198,27 @@ _ENTRIES = (
         "without its regulariser to order 1.",
     ),
     Entry(
+        "slides-family",
+        "The family of modified flows of momentum",
+        "Ghosh et al. (ICLR 2023), Family of O(h²) modified flows",
+        "A drift that changes from step to step is O(h²) from momentum at rest, after the layer, iff it settles and "
+        "makes up for the lag of λ/(1-λ) iterations; the slides' own is so from the first step on.",
+    ),
+    Entry(
+        "diagonal-network",
+        "What decides the path of momentum, and where a diagonal network ends",
+        "Papazov, Pesme & Flammarion (AISTATS 2024)",
+        "Runs of equal λ_eff = (1+λ)h/(2(1-λ)²) have the same path to order 2, of equal h/(1-λ)² to order 1; λ_eff "
+        "decides how much of its balance a diagonal network loses.",
+    ),
+    Entry(
+        "stochastic-equations",
+        "Stochastic modified equations of momentum",
+        "Li, Tai & E (2019)",
+        "For 1-λ as small as √h the law of momentum with noisy gradients is that of a stochastic differential "
+        "equation, to weak order 1 in √h, and to weak order 2 with its corrections.",
+    ),
+    Entry(
         "reshuffling",
         "Random reshuffling with momentum",
         "beyond Smith, Dherin, Barrett & De (ICLR 2021)",

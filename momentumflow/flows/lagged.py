@@ -79,7 +79,7 @@ class StochasticLaggedFlow(AbstractPiecewiseFlow):
         """h(λλ̄ - a)."""
         return self._lag - self.method.learning_rate * self.method.lookahead
 
-    def begin(self, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
+    def begin(self, loss: BatchLoss, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
         v = _tree.zeros_like(params) if velocity is None else velocity
         return (v, v), _tree.linear((1, self._lag), (params, v))
 

@@ -23,9 +23,9 @@ Memory = PyTree[Array]
 
 
 class AbstractPiecewiseFlow(eqx.Module):
-    r"""A model of a method on mini-batches: $\dot x = F_k(x)$ on $[t_k, t_{k+1})$, $F_k$ fixed as the interval begins.
+    r"""A model whose field changes with every step: $\dot x = F_k(x)$ on $[t_k, t_{k+1})$, $F_k$ fixed as it begins.
 
-    What it remembers of the batches has a size that does not grow with k.
+    On mini-batches, or on one loss, where `batches` is `None`. What it remembers has a size that does not grow with k.
 
     >>> import jax.numpy as jnp, momentumflow as mf
     >>> flow = mf.StochasticModifiedFlow(mf.heavy_ball(0.1, 0.5), jnp.eye(2), jnp.array([0, 1]))
@@ -34,7 +34,7 @@ class AbstractPiecewiseFlow(eqx.Module):
     """
 
     method: eqx.AbstractVar[MomentumMethod]
-    batches: eqx.AbstractVar[Batches]
+    batches: eqx.AbstractVar[Batches | None]
 
     @property
     @abstractmethod
@@ -42,7 +42,7 @@ class AbstractPiecewiseFlow(eqx.Module):
         """How closely the model follows its method on every sequence of batches; measured by its test."""
 
     @abstractmethod
-    def begin(self, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
+    def begin(self, loss: BatchLoss, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
         """The memory before the first interval, and x(0), for a method started with a velocity; None is rest."""
 
     @abstractmethod
@@ -130,7 +130,7 @@ def depart(
     solver: diffrax.AbstractSolver | None = None,
 ) -> tuple[Walker, Position]:
     """A walker, and t = 0 as the end of the interval before the first."""
-    memory, x = flow.begin(params, velocity)
+    memory, x = flow.begin(loss, params, velocity)
     vector, unravel = ravel_pytree(x)
     walker = Walker(flow, loss, tolerance, unravel, solver or diffrax.Tsit5(), max_steps)
     h = jnp.asarray(flow.method.time_step, vector.dtype)
@@ -149,10 +149,17 @@ def solve_piecewise(
 ) -> Trajectory:
     """`momentumflow.solve` for a model with jumps; `max_steps` holds on each interval."""
     require_scalars(flow.method)
-    require_batch_loss(flow.batches, loss, params)
-    require_own_start(start, params)
+    if flow.batches is None:
+        _validate.check_loss(loss, params)
+    else:
+        require_batch_loss(flow.batches, loss, params)
+        require_own_start(start, params)
     velocity = start_velocity(flow.method, loss, params, start)
-    if _validate.is_concrete(times) and _validate.is_concrete(flow.method.time_step):
+    if (
+        flow.batches is not None
+        and _validate.is_concrete(times)
+        and _validate.is_concrete(flow.method.time_step)
+    ):
         require_steps(flow.batches, int(jnp.ceil(times[-1] / flow.method.time_step - SLACK)))
     return _solve(flow, loss, params, velocity, times, solver, tolerance, max_steps)
 

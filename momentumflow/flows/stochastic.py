@@ -104,7 +104,7 @@ class StochasticModifiedFlow(AbstractPiecewiseFlow):
     def claims(self) -> tuple[Claim, ...]:
         return (Claim(claimed_order(self.scale), "rest"),)
 
-    def begin(self, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
+    def begin(self, loss: BatchLoss, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
         if velocity is not None:
             raise ValueError(
                 "StochasticModifiedFlow is stated from rest, got a start velocity: use start='rest', or "

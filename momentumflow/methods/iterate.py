@@ -51,7 +51,7 @@ def iterate(
         >>> run.params.shape, run.outcome
         ((101, 2), 'completed')
     """
-    steps, stride = _strides(steps, save_every)
+    steps, stride = strides(steps, save_every)
     params = _validate.as_params(params)
     if not isinstance(method, AbstractLinearMemory):
         raise TypeError(f"method must be a linear-memory method, got {method!r}: call mf.heavy_ball(h, λ)")
@@ -74,7 +74,8 @@ def require_own_start(start: Start, params: Params) -> None:
         )
 
 
-def _strides(steps: int, save_every: int | None) -> tuple[int, int]:
+def strides(steps: int, save_every: int | None) -> tuple[int, int]:
+    """Steps, and steps between what is kept, checked."""
     steps = _validate.count("steps", steps)
     if save_every is None:
         return steps, steps

@@ -12,10 +12,13 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from .. import _tree, _validate
 from .._types import COMPLETED, Loss, Params, VectorField, descent_field
 from ..flows.model import AbstractFlow, require_flow
+from ..flows.piecewise import SLACK, AbstractPiecewiseFlow, depart
 from ..flows.solve import default_solver, default_tolerance, integrate, solver_status
 from ..methods.iterate import stepper
 from ..methods.linear_memory import AbstractLinearMemory
-from ..methods.manifold import Start, is_rule, start_state
+from ..methods.manifold import Start, is_rule, start_state, start_velocity
+from ..methods.momentum import MomentumMethod
+from .lockstep import lockstep
 from .orders import ConvergenceStudy
 
 CHUNK = 1024
@@ -27,7 +30,7 @@ FLOOR_PER_TOLERANCE = 30
 
 def convergence_study(
     method: Callable[[ArrayLike], AbstractLinearMemory],
-    flow: Callable[[AbstractLinearMemory], AbstractFlow],
+    flow: Callable[[AbstractLinearMemory], AbstractFlow | AbstractPiecewiseFlow],
     loss: Loss | VectorField,
     params: PyTree,
     learning_rates: Sequence[float],
@@ -43,7 +46,8 @@ def convergence_study(
     **Arguments:**
 
     - `method`: function from $h$ to a method, for instance `lambda h: mf.heavy_ball(h, 0.9)`.
-    - `flow`: function from a method to its model, for instance `mf.MomentumODE`.
+    - `flow`: function from a method to its model, for instance `mf.MomentumODE`; a model on mini-batches is for
+      `momentumflow.pathwise_study`.
     - `loss`, `params`: $\Phi$ and $u_0$.
     - `learning_rates`: at least two, positive; sorted from the largest down.
     - `final_time`: $T > 0$, in units of the method's time (iterations times its time step).
@@ -84,13 +88,25 @@ def convergence_study(
     for h in rates:
         stepper_h = method(float(h))
         model = flow(stepper_h)
-        require_flow(model)
+        require_model(model)
+        measure: Callable = _of_pieces if isinstance(model, AbstractPiecewiseFlow) else _sup_error
         begin = start(stepper_h, loss, params) if is_rule(start, params) else start
-        error, scale, steps = _sup_error(stepper_h, model, loss, params, begin, window, tolerance, max_steps)
+        error, scale, steps = measure(stepper_h, model, loss, params, begin, window, tolerance, max_steps)
         rounding = float(jnp.finfo(dtype).eps) * np.sqrt(float(steps))
         errors.append(float(error))
         floors.append(float(scale) * (FLOOR_PER_TOLERANCE * tolerance + rounding))
     return ConvergenceStudy(np.asarray(rates), np.asarray(errors), np.asarray(floors), label)
+
+
+def require_model(model: AbstractFlow | AbstractPiecewiseFlow) -> None:
+    """Raises unless it is a continuous model of one method on one loss."""
+    if not isinstance(model, AbstractPiecewiseFlow):
+        require_flow(model)
+    elif model.batches is not None:
+        raise ValueError(
+            f"{type(model).__name__} is a model on mini-batches, for which one loss is not enough: "
+            "use mf.pathwise_study, which takes their data"
+        )
 
 
 def learning_rate_ladder(learning_rates: Sequence[float]) -> Float[np.ndarray, " L"]:
@@ -99,6 +115,27 @@ def learning_rate_ladder(learning_rates: Sequence[float]) -> Float[np.ndarray, "
     if rates.ndim != 1 or len(np.unique(rates)) < 2 or len(np.unique(rates)) != len(rates):
         raise ValueError(f"learning_rates must be at least two different values, got {rates.tolist()}")
     return rates
+
+
+@eqx.filter_jit
+def _of_pieces(
+    method: MomentumMethod,
+    flow: AbstractPiecewiseFlow,
+    loss: Loss | VectorField,
+    params: Params,
+    start: Start,
+    window: tuple[Array, Array],
+    tolerance: float,
+    max_steps: int,
+) -> tuple[Array, Array, Array]:
+    """As `_sup_error`, for a model that changes with every step."""
+    begin, end = window
+    velocity = start_velocity(method, loss, params, start)
+    walker, at = depart(flow, loss, params, velocity, tolerance, max_steps)
+    run = (method.initial_state(params, velocity), jnp.zeros((), int), jnp.array(-1))
+    first, last = jnp.ceil(begin / method.time_step - SLACK), jnp.floor(end / method.time_step + SLACK)
+    known = (stepper(method, descent_field(loss)), run, walker, at)
+    return *lockstep(*known, first.astype(int), last.astype(int)), last
 
 
 @eqx.filter_jit

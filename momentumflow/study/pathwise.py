@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from .. import _tree, _validate
-from .._types import COMPLETED
 from ..flows.piecewise import SLACK, AbstractPiecewiseFlow, depart
 from ..flows.solve import default_tolerance
 from ..methods.batches import BatchLoss, as_batches, require_batch_loss, require_steps
 from ..methods.iterate import batch_stepper
 from ..methods.momentum import MomentumMethod
 from .convergence import FLOOR_PER_TOLERANCE, learning_rate_ladder
+from .lockstep import lockstep
 from .orders import ConvergenceStudy
 
 MethodOf = Callable[[ArrayLike], MomentumMethod]
@@ -100,17 +100,8 @@ def _errors(
     def one(order: Int[Array, " steps"]) -> tuple[Array, Array]:
         model = flow(method, data, order)
         walker, at = depart(model, loss, params, None, tolerance, max_steps)
-        advance = batch_stepper(method, loss, model.batches)
-
-        def step(_: Array, carry: PyTree) -> PyTree:
-            run, at, error, scale = carry
-            run, at = advance(run, None)[0], walker.reach(at, jnp.asarray(method.time_step, end.dtype))
-            apart = _tree.norm(_tree.linear((1, -1), (run[0][0], walker.params(at))))
-            gap = jnp.where(jnp.isnan(apart) | (at.status != COMPLETED), jnp.inf, apart)
-            return run, at, jnp.maximum(error, gap), jnp.maximum(scale, _tree.norm(run[0][0]))
-
-        zero = jnp.zeros((), end.dtype)
+        advance = batch_stepper(method, loss, as_batches(data, order))
         run = (method.initial_state(params), jnp.zeros((), int), jnp.array(-1))
-        return jax.lax.fori_loop(0, steps, step, (run, at, zero, zero))[2:]
+        return lockstep(advance, run, walker, at, jnp.zeros((), int), steps)
 
     return jax.vmap(one)(paths)

@@ -35,8 +35,7 @@ def reshuffling_constant(
         >>> [round(float(mf.reshuffling_constant(m, 0.5)), 6) for m in (2, 4, 100)]
         [0.5, 0.645833, 0.980202]
     """
-    if _validate.is_concrete(batches) and np.any(np.asarray(batches) < 2):
-        raise ValueError(f"batches must be >= 2 to be shuffled, got {batches}: split the data into more")
+    _require_two(batches)
     _validate.momentum_factor("momentum", momentum)
     _validate.non_negative("lookahead", lookahead, "0 is heavy ball, the momentum is Nesterov")
     m, lam = jnp.broadcast_arrays(jnp.asarray(batches, float), jnp.asarray(momentum, float))
@@ -44,6 +43,11 @@ def reshuffling_constant(
     # m(1-λ) - 1 + λ^m vanishes like (1-λ)² and would lose its digits there
     memory = jnp.where(m * kept < _NEAR, _by_series(m, kept), (m * kept - 1 + lam**m) / kept**2)
     return 1 - 2 * (lam - lookahead * kept) * memory / (m * (m - 1))
+
+
+def _require_two(batches: ArrayLike) -> None:
+    if _validate.is_concrete(batches) and np.any(np.asarray(batches) < 2):
+        raise ValueError(f"batches must be >= 2 to be shuffled, got {batches}: split the data into more")
 
 
 _NEAR, _TERMS = 0.5, 14
@@ -132,6 +136,9 @@ def reshuffled_loss(
         )
     require_scalars(method)
     batches = as_batches(data, np.zeros(1, int))
+    _require_two(batches.count)
+    if constant is not None:
+        _validate.finite("constant", constant, "leave it out for κ, or 1 for the formula without momentum")
     kappa = (
         reshuffling_constant(batches.count, method.momentum, method.lookahead)
         if constant is None

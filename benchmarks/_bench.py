@@ -28,6 +28,16 @@ class Comparison(NamedTuple):
         return [self.scale * t / o for o, t in zip(self.ours, self.theirs, strict=True)]
 
 
+class Counter:
+    """Counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *_: object) -> None:
+        self.calls += 1
+
+
 def seconds(work: Work) -> float:
     start = time.perf_counter()
     jax.block_until_ready(work())

@@ -16,22 +16,12 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import momentumflow as mf
-from benchmarks._bench import compare, environment, report
+from benchmarks._bench import Counter, compare, environment, report
 
 LAM, FINAL, TOLERANCE = 0.9, 2.0, 1e-10
 ALPHA = (1 + LAM) / 2
 EXPONENTS = range(4, 15, 2)
 SCIPY = ("LSODA", "DOP853", "RK45")  # Radau and BDF need several times their evaluations at 1e-10
-
-
-class Counter:
-    """Counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, *_: object) -> None:
-        self.calls += 1
 
 
 COUNTER = Counter()

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import momentumflow as mf
-from benchmarks._bench import environment, seconds
+from benchmarks._bench import Counter, environment, seconds
 from momentumflow import _tree
 from momentumflow.flows import piecewise
 from momentumflow.problems.networks import DIGITS_SIZES
@@ -34,16 +34,6 @@ MODELS = {
 }
 SOLVERS = {"Tsit5 (default)": None, "Bosh3": diffrax.Bosh3()}
 LENGTHS = (16, 256, 4096)
-
-
-class Counter:
-    """Counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, *_: object) -> None:
-        self.calls += 1
 
 
 COUNTER = Counter()

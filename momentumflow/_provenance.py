@@ -68,7 +68,7 @@ def commit() -> str:
 
 def command() -> str:
     """The command line of this process; of its paths only the last part, which says nothing of the machine."""
-    return " ".join(os.path.basename(word) if os.path.isabs(word) else word for word in sys.argv)
+    return " ".join(os.path.basename(word) if os.sep in word else word for word in sys.argv)
 
 
 def provenance() -> dict[str, str]:

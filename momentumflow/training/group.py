@@ -158,8 +158,12 @@ def train_group(
         done = train_ensemble(ensemble, params, batches, first.epochs, wanted, progress, kept, deadline)
     if not done.finished:
         return None
-    seconds = {"seconds of this part": f"{time.perf_counter() - start:.0f}", "layout": group.layout}
-    results = _results(group, done, dataset.pixels, made_with | seconds)
+    of_this = {
+        "seconds of this part": f"{time.perf_counter() - start:.0f}",
+        "layout": group.layout,
+        "precision": first.dtype,
+    }
+    results = _results(group, done, dataset.pixels, made_with | of_this)
     if folder is not None and home is not None:
         for result in results:
             result.save(Path(folder))

@@ -1,5 +1,6 @@
 """Progress of long work, reported to an injected object: `SILENT`, or `bar()` with the remaining time."""
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,3 +73,15 @@ def bar(console: "Console | None" = None) -> Iterator[Progress]:
     finally:
         if display.live.is_started:
             display.stop()
+
+
+@contextmanager
+def quiet(logger: str, level: int) -> Iterator[None]:
+    """Within it a library says only what is of that level or above."""
+    found = logging.getLogger(logger)
+    before = found.level
+    found.setLevel(level)
+    try:
+        yield
+    finally:
+        found.setLevel(before)

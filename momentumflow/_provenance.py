@@ -68,15 +68,20 @@ def commit() -> str:
 
 def command() -> str:
     """The command line of this process; of its paths only the last part, which says nothing of the machine."""
-    return " ".join(os.path.basename(word) if os.sep in word else word for word in sys.argv)
+    return " ".join("=".join(map(_bare, word.split("="))) for word in sys.argv)
 
 
-def provenance() -> dict[str, str]:
-    """All of it, for a result file that is kept."""
+def _bare(text: str) -> str:
+    return "ADDRESS" if "://" in text else os.path.basename(text.rstrip(os.sep)) if os.sep in text else text
+
+
+def provenance(asked_by: str | None = None) -> dict[str, str]:
+    """All of it, for a result file that is kept; `asked_by` is the command where another process gave it."""
     return {
-        "command": command(),
+        "command": command() if asked_by is None else asked_by,
         "commit": commit(),
         "momentumflow": __version__,
         "date": now(),
         "cores": str(os.cpu_count()),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     } | environment()

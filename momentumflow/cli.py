@@ -119,7 +119,9 @@ def reproduce(
 
 
 def _reproduce(ids: Sequence[str], preset: str, out: Path, data: Path | None, force: bool) -> "list[Outcome]":
-    from . import _progress
+    from . import _deterministic, _progress
+
+    _deterministic.prepare()  # before JAX computes
     from .experiments import runner
 
     try:
@@ -245,6 +247,7 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Of a dask.distributed scheduler that has workers.")
     ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write final errors as CSV, too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train the runs of Figures 6 and 7, or others, with checkpoints, here or on many machines.
@@ -266,6 +269,8 @@ def sweep(
                 runs, out, data, layout, lockstep, most, checkpoint_every, resume,
                 math.inf if minutes is None else minutes, workers, scheduler, progress=progress,
             )  # fmt: skip
+    if csv is not None:
+        csv.write_text(training.as_csv(swept), encoding="utf-8")
     if as_json:
         _print_json(training.swept_to_dict(swept))
     else:

@@ -40,12 +40,12 @@ class Telling:
         print(done, flush=True)
 
 runs = grid(["HB"], [0.25], epochs={EPOCHS}, dataset="digits")
-sweep(runs, sys.argv[1], layout="apart", every={EVERY}, resume=True, progress=Telling())
+sweep(runs, sys.argv[1], layout=sys.argv[3], every={EVERY}, resume=True, progress=Telling())
 """
 
 
-def child(folder: Path, cache: Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", CHILD, str(folder), str(cache)]
+def child(folder: Path, cache: Path, layout: str = "apart") -> subprocess.Popen:
+    command = [sys.executable, "-c", CHILD, str(folder), str(cache), layout]
     environment = os.environ | {"XLA_FLAGS": ""}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -78,10 +78,13 @@ def test_kill_at_a_random_moment(seed, undisturbed, tmp_path):
     process.send_signal(signal.SIGKILL)
     told = [first, *(int(line) for line in process.stdout if line.strip())]
     process.wait()
-    again = child(tmp_path, cache)
+    again = child(tmp_path, cache, "auto")  # which goes on in the layout that was begun
     epochs = [int(line) for line in again.stdout]
     assert again.wait() == 0
     assert numbers(tmp_path) == expected
+    assert (
+        child(tmp_path, cache).wait() == 0
+    )  # finds all done, and clears what a kill at the very end has left
     assert not list((tmp_path / "checkpoints").iterdir())
     if told[-1] < EPOCHS:
         assert first == 1
@@ -137,15 +140,23 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     assert same(whole.history, rest.history)
 
 
+def test_after_damage_the_next_checkpoints_are_written(tmp_path):
+    """The damaged one of epoch 6 must not stand in the way of that of epoch 5."""
+    training(tmp_path, 6)
+    damage(tmp_path, 6)
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        part = training(tmp_path, 6, deadline=0.0)
+    assert part.epochs == 5
+    assert training(tmp_path, 6, deadline=0.0).epochs == 6
+
+
 def test_no_whole_checkpoint_is_an_error(tmp_path):
     training(tmp_path, 4)
     damage(tmp_path, 4)
     damage(tmp_path, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(
-            ValueError, match=r"no checkpoint is whole: .*Remove .* to start from the beginning"
-        ):
+        with pytest.raises(ValueError, match=r"no checkpoint in .* is whole: .*Remove .* to start"):
             training(tmp_path, 4)
 
 

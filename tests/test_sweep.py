@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 import momentumflow as mf
+from momentumflow import _files
 from momentumflow.training import (
     METHOD_NAMES,
     Apart,
@@ -25,6 +27,7 @@ from momentumflow.training import (
     plan,
     six_methods,
     sweep,
+    sweeps,
     together,
     train,
     train_ensemble,
@@ -182,6 +185,11 @@ def test_a_run_knows_what_tells_it_apart():
         ({"method": "HB-mu", "learning_rate": 2.0}, r"learning_rate \* strong_convexity must be <= 1"),
         ({"epochs": 0}, "epochs must be an integer >= 1"),
         ({"dtype": "float16"}, "unknown dtype"),
+        ({"dataset": "mnits"}, "unknown dataset 'mnits': did you mean 'mnist'"),
+        ({"hidden": "rleu"}, "unknown nonlinearity 'rleu': did you mean 'relu'"),
+        ({"seed": -1}, "seed must be an integer >= 0"),
+        ({"seed": 2**40}, "seed must be below"),
+        ({"order": -1}, "order must be an integer >= 0"),
     ],
 )
 def test_a_bad_run_is_refused(wrong, message):
@@ -246,7 +254,7 @@ def test_what_is_known_is_not_trained_again(results, monkeypatch, tmp_path):
     def train(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(sys.modules["momentumflow.training.sweep"], "train_group", train)
+    monkeypatch.setattr(sweeps, "train_group", train)
     assert sweep(found, folder).results == found
     assert sweep(found, tmp_path, elsewhere=[folder]).results == found
     with pytest.raises(AssertionError, match="trained again"):
@@ -260,6 +268,9 @@ def test_what_is_known_is_not_trained_again(results, monkeypatch, tmp_path):
         ({"layout": "sideways"}, "unknown layout 'sideways'"),
         ({"every": 0}, "every must be an integer >= 1"),
         ({"workers": -1}, "workers must be an integer >= 0"),
+        ({"most": 0}, "most must be an integer >= 1"),
+        ({"minutes": float("nan")}, "minutes must be > 0"),
+        ({"scheduler": "nowhere"}, "scheduler must be the address of a running one"),
         ({"data": "no such folder"}, "data folder must exist"),
         ({"folder": "/proc/nothing"}, "must be writable"),
     ],
@@ -295,6 +306,87 @@ def test_workers_train_what_one_process_trains(tmp_path):
     for run, result in found.results.items():
         same = dataclasses.replace(result, provenance=known[run].provenance)
         assert same == known[run]
+
+
+DIGESTS = """
+import numpy as np
+from momentumflow.training import Run
+assert Run("HB", 1, 5).digest == Run("HB", 1.0, 5).digest == Run("HB", np.float32(1), np.int64(5)).digest
+"""
+
+
+def test_equal_runs_have_equal_digests():
+    """In a process of its own: under pytest the annotations refuse an integer h."""
+    subprocess.run([sys.executable, "-c", DIGESTS], check=True)
+
+
+def test_labels_tell_runs_apart():
+    runs = grid(["HB"], [0.3], orders=[None, 1, 2], seeds=[0, 1], momentum=0.5, dtype="float64")
+    assert len({run.label for run in runs}) == 6
+    assert runs[-1].label == "HB, h = 0.3, λ = 0.5, seed 1, order 2, float64"
+
+
+def test_what_is_begun_and_not_wanted_waits(tmp_path):
+    """An interrupted sweep is left as it is by another in its folder, and goes on when it is asked for."""
+    first, second = (grid(["GF"], [h], epochs=4, dataset="digits") for h in (0.25, 0.5))
+    assert sweep(first, tmp_path, every=1, minutes=1e-9).unfinished
+    assert list(sweep(second, tmp_path, resume=True).results) == second
+    assert find(first[0], [tmp_path]) is None
+    reports = []
+    sweep(
+        first, tmp_path, resume=True, progress=SimpleNamespace(update=lambda *about: reports.append(about[0]))
+    )
+    assert reports == [2, 3, 4]
+    assert not (tmp_path / sweeps.PLAN).exists()
+
+
+def test_the_deadline_ends_what_has_not_begun(tmp_path):
+    runs = grid(["GF"], [0.25, 0.5, 1.0], epochs=4, dataset="digits")
+    left = sweep(runs, tmp_path, layout="apart", every=1, minutes=1e-9)
+    assert len(left.unfinished) == 3
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_checkpoints_of_a_finished_group_are_cleared(tmp_path):
+    """What a kill between the results and the removal of the checkpoints leaves is no obstacle."""
+    runs = grid(["HB"], [0.25], epochs=2, dataset="digits")
+    sweep(runs, tmp_path, layout="apart")
+    (group,) = plan(runs)
+    (tmp_path / "checkpoints" / group.digest / "2").mkdir(parents=True)
+    sweeps._write_plan(tmp_path, [group])
+    assert list(sweep(runs, tmp_path).results) == runs
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_group_has_one_trainer(tmp_path):
+    (group,) = plan(grid(["GF"], [0.25], epochs=1, dataset="digits"))
+    with (
+        _files.lock(tmp_path / f".{group.digest}.lock", "it"),
+        pytest.raises(ValueError, match="is being trained by another process: wait for it"),
+    ):
+        train_group(group, tmp_path)
+    assert train_group(group, tmp_path)
+
+
+def test_a_group_that_fails_leaves_the_others():
+    groups = plan(grid(["GF"], [0.25, 0.5], epochs=1, dataset="digits"))
+    known = {}
+    outcomes = iter([(groups[0], OSError("broken")), (groups[1], train_group(groups[1]))])
+    with pytest.raises(
+        ValueError, match=r"1 group\(s\) could not be trained: GF, h = 2\^-2 \(OSError: broken\)"
+    ):
+        sweeps._collect(outcomes, known)
+    assert list(known) == list(groups[1].runs)
+
+
+def test_csv_has_the_columns_of_the_published_table(results):
+    found, _ = results
+    lines = sweeps.as_csv(sweeps.Sweep(found, [])).splitlines()
+    assert lines[0] == "method,log2_learning_rate,final_training_error"
+    name, exponent, error = lines[2].split(",")
+    assert (name, exponent) == ("HB", "-1")
+    hb = next(result for run, result in found.items() if run.method == "HB")
+    assert float(error) == pytest.approx(64 * hb.final_error, abs=1e-4)
 
 
 def test_a_group_goes_on_as_it_was_whatever_would_be_planned_now(tmp_path):

@@ -96,7 +96,7 @@ def reproduce(
     store.prepare()
     outcomes: list[Outcome] = []
     try:
-        with _float64(), _data_folder(data):
+        with _float64(), _data_folder(data), anew(force):
             for i, entry in enumerate(chosen, start=1):
                 within = _Within(progress, f"{entry.id} ({i} of {len(chosen)})")
                 outcomes.append(_one(entry, preset, store, force, within))
@@ -144,8 +144,7 @@ def _one(entry: Entry, preset: str, store: Store, force: bool, progress: Progres
             kept = store.record(entry.id)
             progress.update(1, 1)
             return Outcome(entry, kept, True, f"up to date ({kept.preset}, {kept.date[:10]})")
-        with anew(force):
-            made = _make(entry, preset, store, progress)
+        made = _make(entry, preset, store, progress)
     except Exception as error:
         return Outcome(entry, None, False, f"{type(error).__name__}: {error}{_trace(entry, store)}")
     (store.folder / entry.id / ERROR).unlink(missing_ok=True)

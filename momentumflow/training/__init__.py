@@ -9,7 +9,7 @@ from .idx import read_idx
 from .loop import History, Training, TrainingRun, train, train_ensemble
 from .methods import METHOD_NAMES, STRONGLY_CONVEX_NAMES, six_methods
 from .run import Result, Run, find, grid
-from .sweep import Sweep, sweep, swept_to_dict, table_of_sweep
+from .sweeps import Sweep, as_csv, sweep, swept_to_dict, table_of_sweep
 
 __all__ = [
     "METHOD_NAMES",
@@ -28,6 +28,7 @@ __all__ = [
     "Together",
     "Training",
     "TrainingRun",
+    "as_csv",
     "evaluate",
     "faster_layout",
     "find",

@@ -1,8 +1,11 @@
 """Checkpoints of a training: whole or not believed, the last good one is used."""
 
 import contextlib
+import errno
 import hashlib
+import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +15,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._progress import quiet
+
 if TYPE_CHECKING:
     from orbax.checkpoint.v1.training import Checkpointer
 
 KEPT = 2
 """A damaged one leaves the one before."""
+_OTHER = "it is of a training with other settings or another layout"
 
 
 class CheckpointError(OSError):
@@ -51,50 +57,70 @@ class Checkpoints:
         about = {"identity": self._identity, "sha256": _checksum(leaves)}
         try:
             with self._open() as checkpointer:
-                checkpointer.save(epoch, leaves, custom_metadata=about, overwrite=True)
+                written = checkpointer.save(epoch, leaves, custom_metadata=about, overwrite=True)
         except Exception as error:  # tensorstore raises ValueError for a full disk, orbax wraps some more
+            remedy = "Free some room" if _is_full(error) else "See to the folder"
             raise CheckpointError(
                 f"the checkpoint of epoch {epoch} could not be written to {self.folder}: {_short(error)}. "
-                "Free some room, or choose another --out; the checkpoints before it are kept"
+                f"{remedy}, or choose another --out; the checkpoints before it are kept"
             ) from error
+        if not written:
+            raise CheckpointError(
+                f"the checkpoint of epoch {epoch} was refused, as {self.folder} holds a later one: does another "
+                "process train there? Stop it, or choose another --out"
+            )
 
     def latest(self, like: PyTree) -> tuple[int, PyTree] | None:
         """Epoch and tree of the last good checkpoint, None where there is none.
 
         **Arguments:** `like`: a tree of the same structure, shapes, types and devices.
 
-        **Raises:** `ValueError` if all are damaged, or belong to another training. Warns of a damaged one.
+        **Raises:** `ValueError` if none is good: all are damaged, or belong to another training. Warns of a damaged
+        one, and removes it where an older one is good.
         """
         if not self.folder.is_dir():
             return None
-        damaged = []
+        bad = {}
         with self._open() as checkpointer:
             for epoch in sorted((found.step for found in checkpointer.checkpoints), reverse=True):
                 tree = self._read(checkpointer, epoch, like)
                 if not isinstance(tree, str):
+                    self._set_aside(bad)
                     return epoch, tree
-                damaged.append(f"{self.folder / str(epoch)} ({tree})")
-                warnings.warn(f"damaged checkpoint {damaged[-1]}: the one before is used", stacklevel=2)
-        if damaged:
+                bad[epoch] = tree
+        if set(bad.values()) == {_OTHER}:
             raise ValueError(
-                f"no checkpoint is whole: {'; '.join(damaged)}. Remove {self.folder} to start from the beginning"
+                f"{self.folder} holds checkpoints of a training with other settings or another layout: choose another "
+                "--out, or remove that folder"
+            )
+        if bad:
+            told = "; ".join(f"epoch {epoch} ({why})" for epoch, why in bad.items())
+            raise ValueError(
+                f"no checkpoint in {self.folder} is whole: {told}. Remove the folder to start from the beginning"
             )
         return None
+
+    def _set_aside(self, bad: dict[int, str]) -> None:
+        """Out of the way of the checkpoints that will be written before that epoch is reached again."""
+        for epoch, why in bad.items():
+            warnings.warn(
+                f"damaged checkpoint {self.folder / str(epoch)} ({why}): the one before is used", stacklevel=3
+            )
+            shutil.rmtree(self.folder / str(epoch), ignore_errors=True)
 
     def _read(self, checkpointer: "Checkpointer", epoch: int, like: PyTree) -> PyTree | str:
         """The tree, or why it cannot be believed."""
         try:
-            about = checkpointer.metadata(epoch).custom_metadata or {}
-            ours = about["identity"] == self._identity
-            leaves = checkpointer.load(epoch, _as_dict(like)) if ours else {}
+            with quiet("asyncio", logging.CRITICAL), quiet("absl", logging.CRITICAL):
+                about = checkpointer.metadata(epoch).custom_metadata or {}
+                if about["identity"] != self._identity:
+                    return _OTHER
+                leaves = checkpointer.load(epoch, _as_dict(like))
             whole = _checksum(leaves) == about["sha256"]
         except Exception as error:  # whatever a reader makes of damaged bytes
             return _short(error)
-        if not ours or (whole and not _fits(leaves, like)):
-            raise ValueError(
-                f"{self.folder} holds checkpoints of a training with other settings or another layout: choose "
-                "another --out, or remove that folder"
-            )
+        if whole and not _fits(leaves, like):
+            return _OTHER
         return _like(leaves, like) if whole else "its checksum is another"
 
     @contextlib.contextmanager
@@ -141,6 +167,15 @@ def _checksum(leaves: dict[str, np.ndarray]) -> str:
         sums.update(f"{key}{leaves[key].dtype}{leaves[key].shape}".encode())
         sums.update(np.ascontiguousarray(leaves[key]).view(np.uint8).data)
     return sums.hexdigest()
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is somewhere behind an error."""
+    if error is None:
+        return False
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or _is_full(error.__cause__)
 
 
 def _short(error: Exception) -> str:

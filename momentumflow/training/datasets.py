@@ -124,6 +124,9 @@ _LOADERS: dict[str, Callable[[str | os.PathLike[str] | None, str], Dataset]] = {
 }
 
 
+DATASETS = tuple(_LOADERS)
+
+
 def places(data: str | os.PathLike[str] | None = None) -> list[Path]:
     """The folders where data sets are looked for, in this order; what none of them holds is downloaded."""
     return [Path(place) for place in (data, os.environ.get(VARIABLE), _cache()) if place]

@@ -1,5 +1,6 @@
 """Runs that are trained in one program: which go together, in which layout, and the training itself."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -14,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .. import _progress, _provenance, _validate
+from .. import _files, _progress, _provenance, _validate
 from ..problems.networks import Autoencoder
 from .checkpoints import Checkpoints
 from .datasets import Dataset, load
 from .ensemble import AbstractEnsemble, Apart, begin, run_epoch, together
 from .loop import Training, train_ensemble
-from .run import Result, Run, known
+from .run import Result, Run, find, finite, known
 
 LAYOUTS = ("apart", "together")
 CHECKPOINTS = "checkpoints"
@@ -135,40 +136,68 @@ def train_group(
     every: int = 10,
     deadline: float = np.inf,
     progress: _progress.Progress = _progress.SILENT,
+    command: str | None = None,
 ) -> list[Result] | None:
-    """Trains a group from its last checkpoint on, in double precision but for the params and data of its dtype.
+    """Trains a group from its last checkpoint on, its methods' constants in double precision.
 
-    **Arguments:** `folder`: of checkpoints, in a folder of their own, removed at the end; `None` keeps none. `data`:
-    where data sets are looked for. `every`: epochs between checkpoints. `deadline`: of `time.time()`.
+    **Arguments:** `folder`: of results and checkpoints; the latter, in a folder of their own, are removed at the end;
+    `None` keeps neither. `data`: where data sets are looked for. `every`: epochs between checkpoints. `deadline`: of
+    `time.time()`. `command`: what asked for it, for the provenance; `None` is this process.
 
     **Returns:** the results in the order of the runs; `None` if the deadline came first.
 
-    **Raises:** `ValueError` for data or checkpoints that cannot be used, `CheckpointError` for a full disk.
+    **Raises:** `ValueError` for data or checkpoints that cannot be used, or a group that another process trains;
+    `CheckpointError` for a full disk.
     """
-    first, start, made_with = group.runs[0], time.perf_counter(), _provenance.provenance()
-    home = None if folder is None else Path(folder) / CHECKPOINTS / group.digest
-    kept = None if home is None else Checkpoints(home, _validate.count("every", every), group.digest)
+    if folder is None:
+        return _train(group, None, data, deadline, progress, command)
+    home = Path(folder)
+    with _files.lock(home / f".{group.digest}.lock", f"{group.label} in {home}"):
+        found = [find(run, [home]) for run in group.runs]
+        if all(found):  # by another process, which has just left
+            return [result for result in found if result]
+        kept = Checkpoints(home / CHECKPOINTS / group.digest, _validate.count("every", every), group.digest)
+        results = _train(group, kept, data, deadline, progress, command)
+        if results is not None:
+            for result in results:
+                result.save(home)
+            clear(home, group)
+        return results
+
+
+def clear(folder: Path, group: Group) -> None:
+    """Removes the checkpoints of a group whose results are kept; out of sight first, so that no half is ever read."""
+    done = folder / CHECKPOINTS / f".done-{group.digest}"
+    with contextlib.suppress(OSError):
+        (folder / CHECKPOINTS / group.digest).rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def _train(
+    group: Group,
+    kept: Checkpoints | None,
+    data: str | os.PathLike[str] | None,
+    deadline: float,
+    progress: _progress.Progress,
+    command: str | None,
+) -> list[Result] | None:
+    first, start, made_with = group.runs[0], time.perf_counter(), _provenance.provenance(command)
     # a method's constants are computed in double precision whatever the caller's, and then cast
     with jax.enable_x64(True):
         dataset, batches = batches_of(first, data)
         network = network_of(first, dataset.sizes)
         params = [network.init(jax.random.key(run.seed), run.dtype) for run in group.runs]
-        ensemble = ensemble_of(group, network)
         wanted = evaluations(first.epochs)
-        done = train_ensemble(ensemble, params, batches, first.epochs, wanted, progress, kept, deadline)
+        known = (first.epochs, wanted, progress, kept, deadline)
+        done = train_ensemble(ensemble_of(group, network), params, batches, *known)
     if not done.finished:
         return None
     of_this = {
-        "seconds of this part": f"{time.perf_counter() - start:.0f}",
+        "seconds of the last part": f"{time.perf_counter() - start:.0f}",
         "layout": group.layout,
         "precision": first.dtype,
     }
-    results = _results(group, done, dataset.pixels, made_with | of_this)
-    if folder is not None and home is not None:
-        for result in results:
-            result.save(Path(folder))
-        shutil.rmtree(home, ignore_errors=True)
-    return results
+    return _results(group, done, dataset.pixels, made_with | of_this)
 
 
 def _results(group: Group, done: Training, pixels: int, provenance: dict[str, str]) -> list[Result]:
@@ -186,18 +215,15 @@ def _results(group: Group, done: Training, pixels: int, provenance: dict[str, st
             pixels,
             int(history.diverged_at[i]),
             curve(history.losses, i),
-            {e: _exact(history.errors[e, i]) for e in evaluated},
+            {
+                e: finite(history.errors[e, i]) for e in evaluated
+            },  # what is the same to the last bit is told by these
             curve(history.largest, column.get(i)),
             curve(history.distances, column.get(i)),
             provenance,
         )
         for i, run in enumerate(group.runs)
     ]
-
-
-def _exact(x: float) -> float | None:
-    """All digits: what is told to be the same to the last bit is compared by these."""
-    return float(x) if np.isfinite(x) else None
 
 
 def faster_layout(runs: Sequence[Run], data: str | os.PathLike[str] | None = None) -> tuple[str, float]:

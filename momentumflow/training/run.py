@@ -12,6 +12,8 @@ from typing import Any
 
 from .. import _files, _validate
 from ..methods.linear_memory import AbstractLinearMemory
+from ..problems.networks import Autoencoder
+from .datasets import DATASETS
 from .loop import outcome
 from .methods import METHOD_NAMES, STRONGLY_CONVEX_NAMES, six_methods
 
@@ -61,14 +63,22 @@ class Run:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.method not in METHOD_NAMES:
-            raise _validate.unknown("method", self.method, METHOD_NAMES)
-        if self.dtype not in ("float32", "float64"):
-            raise _validate.unknown("dtype", self.dtype, ("float32", "float64"))
-        _validate.count("epochs", self.epochs)
+        known = {"method": METHOD_NAMES, "dataset": DATASETS, "dtype": ("float32", "float64")}
+        for field, names in known.items():
+            if getattr(self, field) not in names:
+                raise _validate.unknown(field, getattr(self, field), names)
+        for field, least in (("epochs", 1), ("batch_size", 0), ("seed", 0), ("order", 0)):
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, _validate.count(field, getattr(self, field), least))
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}: it is one word of a random key")
         unused = "momentum" if self.method in STRONGLY_CONVEX_NAMES else "strong_convexity"
         object.__setattr__(self, unused, None)
+        for field in ("learning_rate", "momentum", "strong_convexity"):  # equal runs must have equal digests
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, float(getattr(self, field)))
         self.build()  # checks h, λ, μ
+        Autoencoder((1, 1), self.hidden, self.code, self.output, self.initializer)  # checks the names
 
     def build(self) -> AbstractLinearMemory:
         """The method itself."""
@@ -90,11 +100,17 @@ class Run:
 
     @property
     def label(self) -> str:
-        """For a progress bar: "HB, h = 2^-6"."""
+        """Method, h, and what is not as in the paper: "HB, h = 2^-6, seed 1"."""
         power = math.log2(self.learning_rate)
         h = f"2^{round(power)}" if power == round(power) else f"{self.learning_rate:g}"
-        mu = "" if self.strong_convexity in (None, 1.0) else f", μ = {self.strong_convexity:g}"
-        return f"{self.method}, h = {h}{mu}" + f", seed {self.seed}" * bool(self.seed)
+        symbols = {"momentum": "λ = ", "strong_convexity": "μ = ", "seed": "seed ", "order": "order "}
+        others = [
+            f"{symbols.get(field.name, '')}{getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.name in (*symbols, "hidden", "code", "output", "initializer", "dtype")
+            and getattr(self, field.name) not in (None, field.default)
+        ]
+        return ", ".join([self.method, f"h = {h}", *others])
 
 
 @dataclass(frozen=True)
@@ -175,6 +191,11 @@ def number(x: float | None) -> float:
     return math.nan if x is None else x
 
 
+def finite(x: float) -> float | None:
+    """None for what is not, all digits of what is."""
+    return float(x) if math.isfinite(x) else None
+
+
 def known(x: float) -> float | None:
     """None for what is not finite, else seven digits, which is what float32 holds."""
     return float(f"{x:.7g}") if math.isfinite(x) else None
@@ -199,11 +220,11 @@ def grid(
     (42, 'GF, h = 2^0', 'NAG-mu, h = 2^-6')
     """
     axes = (
-        orders or (None,),
-        seeds or (0,),
-        learning_rates or [2.0**-k for k in range(7)],
-        strong_convexities or (1.0,),
-        methods or METHOD_NAMES,
+        (None,) if orders is None else orders,
+        (0,) if seeds is None else seeds,
+        [2.0**-k for k in range(7)] if learning_rates is None else learning_rates,
+        (1.0,) if strong_convexities is None else strong_convexities,
+        METHOD_NAMES if methods is None else methods,
     )
     runs = (
         Run(name, h, epochs, strong_convexity=mu, seed=seed, order=order, **settings)

@@ -11,6 +11,7 @@ eager PyTorch runs one after the other; and the memory of each layout, run by ru
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,8 @@ def torchs(network: mf.Autoencoder, params: list, batches: np.ndarray, compiled:
         linear.weight.data = torch.tensor(np.asarray(layer["weight"]).T.copy())
         linear.bias.data = torch.tensor(np.asarray(layer["bias"]))
         layers += [linear, *([torch.nn.ReLU()] if name == "relu" else [])]
-    model, data = torch.nn.Sequential(*layers), torch.tensor(batches)
+    device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+    model, data = torch.nn.Sequential(*layers).to(device), torch.tensor(batches, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
 
     def step(images: torch.Tensor) -> torch.Tensor:
@@ -80,7 +82,7 @@ def products(params: list) -> float:
 def product(side: int) -> Callable[[], jax.Array]:
     """A plain product of two square matrices."""
     square = jnp.ones((side, side), jnp.float32)
-    multiply = jax.jit(jnp.matmul)
+    multiply = jax.jit(partial(jnp.matmul, precision="highest"))
     return lambda: multiply(square, square)
 
 

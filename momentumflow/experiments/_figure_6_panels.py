@@ -1,5 +1,7 @@
 """The drawing of Figure 6: tables of errors as coloured cells, and the μ that the rows tell of."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -9,7 +11,7 @@ from .. import _plot
 from . import _published_table as table
 
 _NAMES = {"Wilson": "Wilson (36)", "HB-mu": "HB-μ", "NAG-mu": "NAG-μ"}
-_LOOK = {
+_LOOK: dict[str, dict[str, Any]] = {
     "printed": {"marker": "o", "ls": "none", "ms": 6},
     "printed, on our curve": {"marker": "D", "ls": "none", "ms": 5},
     "trained": {"marker": "s", "ls": "none", "ms": 5, "fillstyle": "none"},

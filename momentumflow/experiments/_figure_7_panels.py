@@ -1,6 +1,7 @@
 """The drawing of Figure 7: local slopes against h, for every ladder of step sizes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from .. import _plot
 from ..study.orders import ConvergenceStudy
 
-_LOOK = {
+_LOOK: dict[str, dict[str, Any]] = {
     "digits, fixed T": {"ls": "-", "lw": 1.1, "ms": 4.5},
     "digits, fixed number of steps": {"ls": ":", "lw": 1, "ms": 4.5, "fillstyle": "none"},
     "500 epochs": {"ls": "-", "lw": 1.1, "ms": 5},

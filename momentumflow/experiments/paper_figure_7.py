@@ -102,7 +102,7 @@ def _digits(config: Config, progress: Progress) -> Distances:
     batches = jnp.asarray(load("digits").batches(config.batch_size), float)
     epochs = config.epochs * len(batches)
     cells = [(limit, h) for limit in GROUPS for h in (2.0**-k for k in config.exponents)]
-    found = {}
+    found: Distances = {}
     for done, (limit, h) in enumerate(cells):
         progress.update(done, len(cells), label=f"{limit}, h = 2^{int(np.log2(h))}")
         names = GROUPS[limit][0]

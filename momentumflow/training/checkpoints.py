@@ -80,7 +80,7 @@ class Checkpoints:
         """
         if not self.folder.is_dir():
             return None
-        bad = {}
+        bad: dict[int, str] = {}
         with self._open() as checkpointer:
             for epoch in sorted((found.step for found in checkpointer.checkpoints), reverse=True):
                 tree = self._read(checkpointer, epoch, like)

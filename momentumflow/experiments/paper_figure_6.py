@@ -231,7 +231,9 @@ def _which_mu(data: xr.Dataset) -> list[Check]:
         for cell in cells:
             name, h = (cell[axis].item() for axis in ("tuned", "h"))
             text = f"{name}, h = 2^{np.log2(h):g}: μ of the printed error"
-            found.append(Check(f"{text} ({kind})", cell, 0.5, 0.03, "within", route))
+            # our curve is taken at a larger h, and its error differs from the printed one by 3 % to begin with
+            within = 0.03 if kind == "printed" else 0.08
+            found.append(Check(f"{text} ({kind})", cell, 0.5, within, "within", route))
             if kind == "printed":
                 found.append(Check(f"{text} is 1", cell, 1, 0.1, "within", "§5: μ = 1", refutes=True))
     own, mu = data["implied"].sel(kind="trained").median(skipna=True), data.attrs["strong_convexity"]

@@ -56,7 +56,7 @@ class Checkpoints:
         leaves = _as_dict(tree)
         about = {"identity": self._identity, "sha256": _checksum(leaves)}
         try:
-            with self._open() as checkpointer:
+            with _plain_words(), self._open() as checkpointer:
                 written = checkpointer.save(epoch, leaves, custom_metadata=about, overwrite=True)
         except Exception as error:  # tensorstore raises ValueError for a full disk, orbax wraps some more
             remedy = "Free some room" if _is_full(error) else "See to the folder"
@@ -111,7 +111,7 @@ class Checkpoints:
     def _read(self, checkpointer: "Checkpointer", epoch: int, like: PyTree) -> PyTree | str:
         """The tree, or why it cannot be believed."""
         try:
-            with quiet("asyncio", logging.CRITICAL), quiet("absl", logging.CRITICAL):
+            with _plain_words():
                 about = checkpointer.metadata(epoch).custom_metadata or {}
                 if about["identity"] != self._identity:
                     return _OTHER
@@ -134,6 +134,13 @@ class Checkpoints:
         )
         with contextlib.closing(checkpointer):
             yield checkpointer
+
+
+@contextlib.contextmanager
+def _plain_words() -> Iterator[None]:
+    """Without the tracebacks that orbax's threads print: what went wrong is told in one sentence."""
+    with quiet("asyncio", logging.CRITICAL), quiet("absl", logging.CRITICAL):
+        yield
 
 
 def _as_dict(tree: PyTree) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from momentumflow import _provenance
 from momentumflow._progress import SILENT
 from momentumflow.experiments import _classification_runs as runs
 from momentumflow.experiments import _classification_statistics as statistics
-from momentumflow.experiments import slides_classification
+from momentumflow.experiments import registry, slides_classification
+from momentumflow.experiments.record import code_digest
 from momentumflow.problems.convolutional import ConvolutionalNetwork
 from momentumflow.training import labelled
 from momentumflow.training.classification import begin, classification, train_classifier, train_seeds
@@ -154,16 +156,65 @@ def test_what_was_broken_off_goes_on(home, monkeypatch):
     xr.testing.assert_identical(fresh, resumed)
 
 
+def file(config=SMALL, run=(0.1, 0.0, 0), data_set="digits"):
+    return runs._file(runs._settings(config, data_set), run)
+
+
 def test_other_settings_are_other_files(home):
     names = {
-        runs._file(config, run).name
+        file(config, run).name
         for config in (SMALL, dataclasses.replace(SMALL, epochs=5), dataclasses.replace(SMALL, channels=(3,)))
         for run in ((0.1, 0.0, 0), (0.1, 0.0, 1), (0.1, 0.5, 0))
     }
     assert len(names) == 9
-    assert runs._file(SMALL, (0.1, 0.0, 0)) == runs._file(
-        dataclasses.replace(SMALL, together=1, seeds=9), (0.1, 0.0, 0)
-    )
+    assert file() == file(dataclasses.replace(SMALL, together=1, seeds=9))
+
+
+def test_a_run_on_the_copy_is_none_on_cifar_itself(home):
+    run, values = (0.1, 0.0, 0), np.ones((2, SMALL.epochs))
+    copied, genuine = (runs._settings(SMALL, name) for name in ("CIFAR-10 (JPEG copy)", "CIFAR-10"))
+    runs._keep(copied, run, values)
+    np.testing.assert_array_equal(runs._read(copied, run), values)
+    assert runs._read(genuine, run) is None
+
+
+def test_a_run_in_single_precision_is_none_in_double(home):
+    double = file()
+    with jax.enable_x64(False):
+        assert file() != double
+
+
+@pytest.mark.parametrize("change", [{"run": [0.1, 0.0, 1]}, {"settings": {}}], ids=["run", "settings"])
+def test_a_file_that_tells_of_another_run_is_not_believed(home, change):
+    settings, run = runs._settings(SMALL, "digits"), (0.1, 0.0, 0)
+    runs._keep(settings, run, np.ones((2, SMALL.epochs)))
+    path = runs._file(settings, run)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert runs._read(settings, run) is None
+
+
+def test_only_the_code_that_makes_a_run_is_in_its_name(tmp_path, monkeypatch):
+    root = Path(mf.__file__).parent
+    named = {path.relative_to(root).as_posix() for path in runs._SOURCES}
+    assert {"training/classification.py", "training/cifar.py", "problems/convolutional.py"} <= named
+    assert {name.split("/")[0] for name in named} == {"training", "problems", "methods"}
+    source = tmp_path / "source.py"
+    source.write_text("one")
+    monkeypatch.setattr(runs, "_SOURCES", [source])
+    before = runs._code.__wrapped__()
+    source.write_text("two")
+    assert runs._code.__wrapped__() != before
+
+
+def test_another_stored_study_makes_the_experiment_stale(tmp_path, monkeypatch):
+    entry = registry.find(runs.ID)
+    assert slides_classification.STORED == runs.STORED
+    copy = tmp_path / "study.json"
+    copy.write_bytes(runs.STORED.read_bytes())
+    monkeypatch.setattr(slides_classification, "STORED", copy)
+    before = code_digest(entry)
+    copy.write_bytes(copy.read_bytes().replace(b"2.07467", b"2.07468"))
+    assert code_digest(entry) != before
 
 
 def test_the_study_of_the_package_says_where_it_comes_from():

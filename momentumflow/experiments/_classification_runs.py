@@ -6,7 +6,6 @@ The study of the package was made by
 """
 
 import argparse
-import dataclasses
 import functools
 import hashlib
 import json
@@ -22,15 +21,20 @@ import numpy as np
 import xarray as xr
 
 from .. import _progress, _provenance
-from .._files import write_text
+from .._files import digest_all, write_text
 from ..problems.convolutional import ConvolutionalNetwork
 from ..training import datasets
 from ..training.classification import Classification, Curves, classification, train_seeds
 from ..training.labelled import load_labelled
-from . import record, registry
 
 ID = "slides-classification"
 STORED = Path(__file__).parent / "stored" / "classification_cifar10.json"
+_PACKAGE = Path(__file__).parents[1]
+_SOURCES = (
+    *(_PACKAGE / "training" / f"{name}.py" for name in ("cifar", "classification", "ensemble", "labelled")),
+    _PACKAGE / "problems" / "convolutional.py",
+    *sorted((_PACKAGE / "methods").glob("*.py")),
+)
 _DIGITS = 5
 _CURVES = ("train_loss", "test_accuracy")
 
@@ -92,7 +96,7 @@ def measure(config: Config, progress: _progress.Progress) -> xr.Dataset:
     settings, seeds = grid(config), range(config.seeds)
     runs = [(h, lam, seed) for h, lam in settings for seed in seeds]
     task, name = _task(config)
-    curves = _run(config, task, runs, progress)
+    curves = _run(config, task, name, runs, progress)
     shape = (len(settings), config.seeds, config.epochs)
     loss, accuracy = (np.array([curves[run][i] for run in runs]).reshape(shape) for i in (0, 1))
     dims = ("setting", "seed", "epoch")
@@ -129,10 +133,11 @@ def _task(config: Config) -> tuple[Classification, str]:
 
 
 def _run(
-    config: Config, task: Classification, runs: Sequence[Run], progress: _progress.Progress
+    config: Config, task: Classification, data_set: str, runs: Sequence[Run], progress: _progress.Progress
 ) -> dict[Run, np.ndarray]:
     """(train loss, test accuracy) of every run, shape (2, epochs); those on disk are not run again."""
-    found = {run: kept for run in runs if config.kept and (kept := _read(config, run)) is not None}
+    settings = _settings(config, data_set)
+    found = {run: kept for run in runs if config.kept and (kept := _read(settings, run)) is not None}
     missing = [run for run in runs if run not in found]
     for group in _groups(missing, config.together):
         progress.update(len(found), len(runs), label=_label(group))
@@ -140,7 +145,7 @@ def _run(
         for run, values in zip(group, _values(curves), strict=True):
             found[run] = values
             if config.kept:
-                _keep(config, run, values)
+                _keep(settings, run, values)
     return found
 
 
@@ -163,34 +168,44 @@ def home() -> Path:
     return datasets.places()[-1] / "classification-runs"
 
 
-def _file(config: Config, run: Run) -> Path:
-    """Named after all that the run depends on: settings, numbers, code, and not how many run at once."""
-    settings = dataclasses.asdict(config)
+def _settings(config: Config, data_set: str) -> dict[str, Any]:
+    """All that a run depends on but for (h, λ, seed) and the code: the images are those of the data set that was read,
+    a copy or not."""
+    settings = _provenance.plain(config)
     for free in ("smallest", "doublings", "effective", "seeds", "together", "kept", "last"):
         del settings[free]
+    precision = _provenance.environment()["precision"]
+    return settings | {"data set": data_set, "precision": precision, "digits": _DIGITS}
+
+
+def _file(settings: dict[str, Any], run: Run) -> Path:
+    """Named after settings, numbers and code; not after how many run at once, which changes what is rounded away."""
     text = json.dumps([settings, run, _code()], sort_keys=True)
     return home() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 @functools.cache
 def _code() -> str:
-    return record.code_digest(registry.find(ID))
+    """Only of what makes a run: a change of a plot or a statistic leaves weeks of runs as good as they were."""
+    return digest_all(_SOURCES)
 
 
-def _keep(config: Config, run: Run, values: np.ndarray) -> None:
-    path = _file(config, run)
+def _keep(settings: dict[str, Any], run: Run, values: np.ndarray) -> None:
+    path = _file(settings, run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"run": run, "config": _provenance.plain(config), "curves": _no_nan(values)}
+    content = {"run": run, "settings": settings, "curves": _no_nan(values)}
     write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
 
-def _read(config: Config, run: Run) -> np.ndarray | None:
-    """The curves of a run; None for one that is not there or not whole."""
+def _read(settings: dict[str, Any], run: Run) -> np.ndarray | None:
+    """The curves of a run; None for one that is not there, not whole, or of another run or other settings."""
     try:
-        values = np.array(json.loads(_file(config, run).read_bytes())["curves"], float)
+        content = json.loads(_file(settings, run).read_bytes())
+        values = np.array(content["curves"], float)
+        same = content["run"] == list(run) and content["settings"] == settings
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return values if values.shape == (2, config.epochs) else None
+    return values if same and values.shape == (2, settings["epochs"]) else None
 
 
 def _no_nan(values: np.ndarray) -> list:

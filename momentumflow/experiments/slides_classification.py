@@ -33,6 +33,7 @@ from ._classification_statistics import FIXED_EFFECTIVE, FIXED_RATE, PLAIN, SERI
 from .checks import Check
 
 Config = runs.Config
+STORED = runs.STORED
 
 PRESETS = {
     "quick": Config(),

@@ -298,6 +298,41 @@ def test_statistics_of_curves_made_by_hand():
     assert point.error == pytest.approx(0.01 / math.sqrt(3))
 
 
+LEVEL = np.full((6, 2, 4), 0.5)
+
+
+def test_a_run_that_diverged_leaves_the_common_loss_as_it_is():
+    loss = np.broadcast_to([2.0, 1.0, 0.5, 0.25], (6, 2, 4)).copy()
+    loss[2, 1] = [9, np.nan, np.nan, np.nan]
+    study = curves(LEVEL, loss)
+    assert statistics.common_loss(study) == 0.25
+    equal = statistics.numbers(study)["equal"].values
+    assert np.isnan(equal[2, 1])
+    assert np.isfinite(np.delete(equal, 5)).all()
+    assert np.isnan(statistics.common_loss(curves(LEVEL, np.full_like(LEVEL, np.nan))))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_of_0_is_no_logarithm():
+    loss = np.broadcast_to([2.0, 1.0, 0.5, 0.0], (6, 2, 4)).copy()
+    accuracy = np.broadcast_to([0.1, 0.2, 0.3, 0.4], (6, 2, 4))
+    every = curves(accuracy, loss)
+    np.testing.assert_allclose(statistics.numbers(every)["equal"], 0.4)
+    assert np.isnan(statistics.trend(every, statistics.PLAIN, "loss").value)
+    loss[0, 0, 3] = 0.4
+    one = curves(accuracy, loss)
+    assert statistics.common_loss(one) == 0.4
+    assert 0.3 < statistics.numbers(one)["equal"][1, 0] < 0.31  # log 0.5 to log 0.4, far from that of 0
+    assert statistics.trend(one, statistics.PLAIN, "accuracy").value == pytest.approx(0)
+
+
+def test_small_losses_keep_their_digits():
+    seen = np.array([[[1.23456789e-7, 2.07467, 0.0], [0.482512345, np.nan, np.inf]]])
+    np.testing.assert_array_equal(
+        runs._rounded(seen), [[[1.23457e-7, 2.07467, 0.0], [0.482512, np.nan, np.inf]]]
+    )
+
+
 def test_the_full_preset_is_resumable():
     full = slides_classification.PRESETS["full"]
     assert full.kept

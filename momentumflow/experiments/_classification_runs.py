@@ -35,7 +35,7 @@ _SOURCES = (
     _PACKAGE / "problems" / "convolutional.py",
     *sorted((_PACKAGE / "methods").glob("*.py")),
 )
-_DIGITS = 5
+_DIGITS = 6
 _CURVES = ("train_loss", "test_accuracy")
 
 Run = tuple[float, float, int]
@@ -159,8 +159,13 @@ def _label(group: Sequence[Run]) -> str:
 
 
 def _values(curves: Curves) -> np.ndarray:
-    """Shape (runs, 2, epochs), rounded so that a kept run is the same as a fresh one."""
-    return np.round(np.stack([np.asarray(x, float) for x in curves], axis=1), _DIGITS)
+    """Shape (runs, 2, epochs), in a few significant digits, so that a kept run is the same as a fresh one."""
+    return _rounded(np.stack([np.asarray(x, float) for x in curves], axis=1))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    plain = [float(f"{value:.{_DIGITS}g}") for value in values.flat]
+    return np.array(plain).reshape(values.shape)
 
 
 def home() -> Path:

@@ -80,25 +80,32 @@ def numbers(study: xr.Dataset) -> xr.Dataset:
 
 
 def common_loss(study: xr.Dataset) -> float:
-    """The smallest training loss that every run reaches, but for those that diverged."""
-    return float(study["train_loss"].min("epoch").max())
+    """The smallest training loss that every run reaches, but for those that diverged; NaN where all did."""
+    loss = study["train_loss"]
+    reached = loss.min("epoch").values[np.isfinite(loss).all("epoch").values]
+    return float(reached.max()) if reached.size else np.nan
 
 
 def _at_equal_loss(study: xr.Dataset) -> xr.DataArray:
-    level = np.log(common_loss(study))
+    level = _log(common_loss(study))
 
     def cross(loss: np.ndarray, accuracy: np.ndarray) -> float:
         if not np.isfinite(loss).all():
             return np.nan
-        k = int(np.argmax(np.log(loss) <= level + 1e-12))
+        k = int(np.argmax(_log(loss) <= level + 1e-12))
         if k == 0:
             return float(accuracy[0])
-        before, after = np.log(loss[k - 1 : k + 1])
+        before, after = _log(loss[k - 1 : k + 1])
         share = (before - level) / (before - after)
         return float((1 - share) * accuracy[k - 1] + share * accuracy[k])
 
     curves = (study["train_loss"], study["test_accuracy"])
     return xr.apply_ufunc(cross, *curves, input_core_dims=[["epoch"]] * 2, vectorize=True)
+
+
+def _log(loss: float | np.ndarray) -> float | np.ndarray:
+    """Of a loss that was rounded to 0, that of the smallest float32: between two epochs any such number does."""
+    return np.log(np.maximum(loss, float(np.finfo(np.float32).tiny)))
 
 
 def series(study: xr.Dataset, name: str) -> tuple[Float[np.ndarray, " n"], list[int]]:
@@ -123,7 +130,10 @@ def points(study: xr.Dataset, name: str, quantity: str) -> tuple[Float[np.ndarra
 
 
 def trend(study: xr.Dataset, name: str, quantity: str) -> Estimate:
-    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares, seed by seed."""
+    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares, seed by seed.
+
+    NaN with a run that diverged, and of a loss that was rounded to 0, which has no logarithm.
+    """
     j, rows = series(study, name)
     x = j - j.mean()
     return estimate(x @ _scaled(study, quantity)[rows] / np.sum(x**2))
@@ -138,4 +148,6 @@ def matched(study: xr.Dataset, quantity: str) -> list[Estimate]:
 
 def _scaled(study: xr.Dataset, quantity: str) -> Float[np.ndarray, "settings seeds"]:
     values = numbers(study)[quantity].transpose("setting", "seed").values
-    return np.log(values) if quantity == "loss" else values
+    if quantity != "loss":
+        return values
+    return np.log(values, where=values > 0, out=np.full_like(values, np.nan))

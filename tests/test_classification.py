@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +96,25 @@ def test_other_rates_compile_nothing_new(caplog):
 
 
 def test_divergence_is_a_result():
-    curves = train_seeds(TASK, [(1e200, 0.0, 0)], 2)
+    curves = train_seeds(
+        TASK, [(1e200, 0.0, 0)], 2
+    )  # three steps an epoch: the loss of the second is infinite
+    assert np.isnan(curves.test_accuracy).all()
+    assert np.isnan(curves.train_loss).all()
+
+
+def test_params_that_are_not_finite_are_no_result():
+    """The one step of the epoch leaves the range of floats: its loss was finite, its params are not."""
+    task = classification(NETWORK, DIGITS, batch_size=100, dtype=float)
+    task = eqx.tree_at(lambda t: t.images, task, 100 * task.images)
+    method = mf.heavy_ball(1e308, 0.0)
+    run = begin(task, method, jax.random.key(0))
+    before, order = run.state[0], task.order(KEY, 0)[0]
+    loss, gradient = jax.value_and_grad(task.loss)(before, order)
+    assert np.isfinite(loss)
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 1.8
+    _, curves = train_classifier(task, method, run, KEY, 1)
+    assert np.isnan(curves.train_loss).all()
     assert np.isnan(curves.test_accuracy).all()
 
 
@@ -331,6 +350,42 @@ def test_small_losses_keep_their_digits():
     np.testing.assert_array_equal(
         runs._rounded(seen), [[[1.23457e-7, 2.07467, 0.0], [0.482512, np.nan, np.inf]]]
     )
+
+
+BAD_SETTINGS = {
+    "one seed": ({"seeds": 1}, "seeds must be an integer >= 2, got 1: a standard error needs two"),
+    "two epochs": ({"epochs": 2, "last": 2}, "epochs must be an integer >= 3, got 2: "),
+    "more last than epochs": ({"epochs": 5}, "last must be an integer from 3 to 5, got 10: .* of those trained"),
+    "two last": ({"last": 2}, "last must be an integer from 3 to 20, got 2: the variation"),
+    "no doubling": ({"doublings": 0, "effective": 0}, "doublings must be an integer >= 1, got 0: a trend needs two"),
+    "a rate that SGD has not": ({"effective": 5}, "effective must be an integer from 0 to 4, got 5: the fixed"),
+    "a rate below the smallest": ({"effective": -1}, "effective must be an integer from 0 to 4, got -1"),
+    "none at once": ({"together": 0}, "together must be an integer >= 1, got 0: 1 trains run by run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "problem"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_settings_are_reported(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        runs.Config(**settings)
+
+
+def test_a_folder_that_is_not_there_is_refused_before_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "measure", lambda *_: pytest.fail("work has started"))
+    with pytest.raises(SystemExit):
+        runs.main(["--data", str(tmp_path / "absent")])
+    assert "--data must name a folder that exists, got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [1000, 0], ids=["cut", "empty"])
+def test_a_study_that_is_damaged_is_left_out(tmp_path, monkeypatch, keep):
+    cut = tmp_path / "cut.json"
+    cut.write_bytes(runs.STORED.read_bytes()[:keep])
+    monkeypatch.setattr(runs, "STORED", cut)
+    with pytest.warns(
+        UserWarning, match=r"cut\.json is damaged and is left out .* install the package again"
+    ):
+        assert runs.stored() is None
 
 
 def test_the_full_preset_is_resumable():

@@ -10,8 +10,8 @@ import functools
 import hashlib
 import json
 import os
-import platform
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,10 @@ Run = tuple[float, float, int]
 class Config:
     """The data set, with numbers of its images, 0 for all; the network; batch, epochs; the smallest learning rate h₀,
     and the exponents of the grid; seeds; runs in one program; whether each run is kept on disk; the epochs, the last
-    ones, over which accuracies are taken."""
+    ones, over which accuracies are taken.
+
+    **Raises:** `ValueError` for numbers out of range.
+    """
 
     dataset: str = "digits"
     train_images: int = 0
@@ -62,6 +65,27 @@ class Config:
     together: int = 96
     kept: bool = False
     last: int = 10
+
+    def __post_init__(self) -> None:
+        _require("seeds", self.seeds, 2, None, "a standard error needs two, 5 or more are better")
+        _require(
+            "epochs", self.epochs, 3, None, "the variation is about a straight line through the last ones"
+        )
+        _require(
+            "last", self.last, 3, self.epochs, "the variation about a line needs three, of those trained"
+        )
+        _require("doublings", self.doublings, 1, None, "a trend needs two learning rates")
+        _require(
+            "effective", self.effective, 0, self.doublings, "the fixed h/(1-λ) is one of the rates of SGD"
+        )
+        _require("together", self.together, 1, None, "1 trains run by run")
+
+
+def _require(name: str, value: Any, least: int, most: int | None, remedy: str) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be an integer {limits}, got {value!r}: {remedy}")
 
 
 STUDY = Config(
@@ -221,16 +245,22 @@ def _no_nan(values: np.ndarray) -> list:
 
 
 def stored() -> xr.Dataset | None:
-    """The study of the package, or None if it was made with other settings than `STUDY`."""
+    """The study of the package; None if it was made with other settings than `STUDY`, or is damaged, with a warning."""
     try:
         content = json.loads(STORED.read_bytes())
+        if content["config_sha256"] != _provenance.config_digest(STUDY):
+            return None
+        data = xr.Dataset.from_dict(content["data"])
+        curves = {name: data[name].astype(float) for name in _CURVES}
+        return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
     except FileNotFoundError:
         return None
-    if content["config_sha256"] != _provenance.config_digest(STUDY):
+    except (ValueError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"{STORED.name} is damaged and is left out ({type(error).__name__}: {error}): install the package again",
+            stacklevel=2,
+        )
         return None
-    data = xr.Dataset.from_dict(content["data"])
-    curves = {name: data[name].astype(float) for name in _CURVES}
-    return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
 
 
 def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> dict[str, Any]:
@@ -244,7 +274,7 @@ def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> d
         "commit": commit,
         "date": _provenance.now(),
         "seconds": round(seconds),
-        "environment": _provenance.environment() | {"processors": platform.processor() or platform.machine()},
+        "environment": _provenance.environment(),
         "config": _provenance.plain(config),
         "config_sha256": _provenance.config_digest(config),
         "data": plain,
@@ -256,6 +286,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the study of CIFAR-10 that is kept with the package.")
     parser.add_argument("--data", metavar="DIR", help="folder where CIFAR-10 is looked for first")
     folder = parser.parse_args(arguments).data
+    if folder is not None and not Path(folder).is_dir():
+        parser.error(
+            f"--data must name a folder that exists, got {folder}: mend the name, or leave it out to download"
+        )
     if folder is not None:
         os.environ[datasets.VARIABLE] = folder
     start, commit = time.perf_counter(), _provenance.commit()

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 PLAIN, FIXED_RATE, FIXED_EFFECTIVE = "SGD, h", "λ at fixed h", "λ at fixed h/(1-λ)"
+SIGNIFICANT = 3
 SERIES = (PLAIN, FIXED_RATE, FIXED_EFFECTIVE)
 QUANTITIES = {
     "accuracy": "test accuracy",
@@ -30,9 +31,9 @@ class Estimate(NamedTuple):
     error: float
 
     @property
-    def significance(self) -> float:
-        """The mean in standard errors."""
-        return self.value / self.error
+    def reach(self) -> float:
+        """The largest size that 3 standard errors leave: a null is shown to within this, however large they are."""
+        return abs(self.value) + SIGNIFICANT * self.error
 
 
 def estimate(samples: Float[np.ndarray, " seeds"]) -> Estimate:
@@ -144,6 +145,20 @@ def matched(study: xr.Dataset, quantity: str) -> list[Estimate]:
     values = _scaled(study, quantity)
     (_, plain), (_, momentum) = series(study, PLAIN), series(study, FIXED_RATE)
     return [estimate(values[b] - values[a]) for a, b in zip(plain[1:], momentum[1:], strict=True)]
+
+
+def matched_mean(study: xr.Dataset, quantity: str) -> Estimate:
+    """`matched`, averaged over the λ > 0 within a seed."""
+    values = _scaled(study, quantity)
+    (_, plain), (_, momentum) = series(study, PLAIN), series(study, FIXED_RATE)
+    return estimate(np.mean(values[momentum[1:]] - values[plain[1:]], axis=0))
+
+
+def change(study: xr.Dataset, name: str, quantity: str, start: int, end: int) -> Estimate:
+    """A quantity after `end` doublings of a series less that after `start`, seed by seed; a loss in logarithms."""
+    _, rows = series(study, name)
+    values = _scaled(study, quantity)
+    return estimate(values[rows[end]] - values[rows[start]])
 
 
 def _scaled(study: xr.Dataset, quantity: str) -> Float[np.ndarray, "settings seeds"]:

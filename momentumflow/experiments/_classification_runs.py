@@ -204,7 +204,7 @@ def _settings(config: Config, data_set: str) -> dict[str, Any]:
     for free in ("smallest", "doublings", "effective", "seeds", "together", "kept", "last"):
         del settings[free]
     precision = _provenance.environment()["precision"]
-    return settings | {"data set": data_set, "precision": precision, "digits": _DIGITS}
+    return settings | {"data set": data_set, "precision": precision, "significant digits": _DIGITS}
 
 
 def _file(settings: dict[str, Any], run: Run) -> Path:

@@ -82,9 +82,9 @@ def numbers(study: xr.Dataset) -> xr.Dataset:
 
 def common_loss(study: xr.Dataset) -> float:
     """The smallest training loss that every run reaches, but for those that diverged; NaN where all did."""
-    loss = study["train_loss"]
-    reached = loss.min("epoch").values[np.isfinite(loss).all("epoch").values]
-    return float(reached.max()) if reached.size else np.nan
+    losses = study["train_loss"].transpose(..., "epoch").values
+    whole = losses[np.isfinite(losses).all(-1)]
+    return float(whole.min(-1).max()) if whole.size else np.nan
 
 
 def _at_equal_loss(study: xr.Dataset) -> xr.DataArray:

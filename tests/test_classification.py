@@ -99,7 +99,7 @@ def test_other_rates_compile_nothing_new(caplog):
 def test_divergence_is_a_result():
     curves = train_seeds(
         TASK, [(1e200, 0.0, 0)], 2
-    )  # three steps an epoch: the loss of the second is infinite
+    )  # three steps an epoch: the loss of the second is not finite
     assert np.isnan(curves.test_accuracy).all()
     assert np.isnan(curves.train_loss).all()
 

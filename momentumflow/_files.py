@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 try:
@@ -40,3 +40,11 @@ def lock(path: Path, what: str) -> Iterator[None]:
                 ) from None
         yield
         path.unlink(missing_ok=True)
+
+
+def digest_all(paths: Iterable[Path]) -> str:
+    """SHA-256 of several files by name and content, in their order."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()

@@ -139,6 +139,7 @@ def test_the_copy_is_read_back(tmp_path):
 
 OFFSETS = np.cumsum([0, *map(len, JPEGS)])
 SWAPPED = OFFSETS[[0, 2, 1, 3, 4, 5, 6]]
+NO_IMAGES = copy(train_labels=LABELS[:0], train_offsets=OFFSETS[:1], train_jpeg=np.zeros(0, np.uint8))
 DAMAGED_COPIES = {
     "a web page": (b"<html>", "has the wrong magic number: it starts with 3c 68 74 6d 6c 3e"),
     "truncated": (copy()[:-40], "is truncated or damaged: "),
@@ -150,6 +151,7 @@ DAMAGED_COPIES = {
     "too few offsets": (copy(train_offsets=OFFSETS[:-1]), "6 labels need 7 offsets, got 6"),
     "offsets past the end": (copy(train_offsets=OFFSETS + 5), "its offsets must go from 0 to its"),
     "no JPEG": (copy(train_jpeg=np.zeros(OFFSETS[-1], np.uint8)), "image 0 is no JPEG"),
+    "no images": (NO_IMAGES, "it holds no images"),
     "a label": (copy(train_labels=LABELS + 5), "a label must be 0 ... 9, got 14"),
 }  # fmt: skip
 
@@ -175,8 +177,53 @@ def test_a_size_that_is_not_cifars_is_named(tmp_path):
         train_offsets=np.array([0, len(small)]),
         train_labels=LABELS[:1],
     )
-    with pytest.raises(ValueError, match=r"image 0 has shape \(16, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"image 0 has \(16, 16\) pixels, not \(32, 32\)"):
         cifar.read_jpeg_copy(written(tmp_path / cifar.JPEG, content), "train")
+
+
+def test_an_image_that_pillow_refuses_to_decode_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"is damaged: image 0 is no JPEG .*decompression bomb"):
+        cifar.read_jpeg_copy(written(tmp_path / cifar.JPEG, copy()), "train")
+
+
+# A class each in every file, as many files as CIFAR-10 has: 5 images of a class to train on and 1 to test on.
+BALANCED = {name: records(np.zeros((10, 32, 32, 3), np.uint8), np.arange(10, dtype=np.uint8)) for name in ALL}
+DAMAGED_FOLDERS = {
+    "cut at a record": ({"data_batch_3.bin": BALANCED["data_batch_3.bin"][: 8 * 3073]},
+                        r"data_batch_3\.bin is damaged: it must have 10 images, got 8; unpack cifar-10-binary"),
+    "zeros": ({"data_batch_2.bin": bytes(10 * 3073)},
+              r"must have 5 images of each class, got \[14, 4, 4, 4, 4, 4, 4, 4, 4, 4\]; unpack"),
+    "two records of zeros": (dict.fromkeys(ALL, bytes(2 * 3073)), r"data_batch_1\.bin .* 10 images, got 2"),
+}  # fmt: skip
+
+
+def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        written(folder / name, content)
+    return folder
+
+
+@pytest.mark.parametrize(("changes", "problem"), DAMAGED_FOLDERS.values(), ids=DAMAGED_FOLDERS)
+def test_damage_of_the_unpacked_files_is_named(places, monkeypatch, changes, problem):
+    monkeypatch.setattr(cifar, "PER_CLASS", {"train": 5, "test": 1})
+    unpacked(places / "data", BALANCED)
+    assert len(load_labelled("cifar10", places / "data").train.labels) == 50
+    unpacked(places / "data", changes)
+    with pytest.raises(ValueError, match=problem):
+        load_labelled("cifar10", places / "data")
+
+
+@pytest.mark.parametrize("absent", ["data_batch_4.bin", "test_batch.bin"])
+def test_a_file_that_is_missing_is_named_with_the_way_out(places, absent):
+    unpacked(places / "data", {name: content for name, content in ALL.items() if name != absent})
+    with pytest.raises(FileNotFoundError, match=rf"{absent} is missing: unpack the whole of cifar-10-binary"):
+        load_labelled("cifar10", places / "data")
+
+
+def test_the_whole_of_cifar_is_60000_images():
+    # Krizhevsky's page of the data set: 10 classes, 6000 images each, exactly 1000 of them in the test batch
+    assert cifar.PER_CLASS == {"train": 5000, "test": 1000}
 
 
 @pytest.fixture
@@ -188,6 +235,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("MOMENTUMFLOW_DATA", str(tmp_path / "variable"))
     monkeypatch.setattr(cifar, "BINARY_MD5", hashlib.md5(WHOLE).hexdigest())
     monkeypatch.setattr(cifar, "JPEG_MD5", hashlib.md5(lzma.decompress(COPIED)).hexdigest())
+    monkeypatch.setattr(cifar, "PER_CLASS", {"train": None, "test": None})
     monkeypatch.setattr(pooch, "retrieve", _down)
     return tmp_path
 
@@ -256,6 +304,15 @@ def test_bad_names_and_numbers_are_reported(tmp_path):
         load_labelled("digits", tmp_path / "absent")
     with pytest.raises(ValueError, match="at most 899, those of the test part of the digits, got 900"):
         load_labelled("digits", test_images=900)
+
+
+@pytest.mark.parametrize("split", ["train_images", "test_images"])
+@pytest.mark.parametrize("images", [0, -1, True])
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_a_number_that_is_none_is_reported_before_a_file_is_opened(places, name, split, images):
+    written(places / "data" / cifar.JPEG, b"no file of images")
+    with pytest.raises(ValueError, match=f"{split} must be an integer >= 1, got {images}"):
+        load_labelled(name, places / "data", **{split: images})
 
 
 @needs_copy

@@ -115,6 +115,8 @@ def test_bad_networks_are_reported():
         ConvolutionalNetwork((8, 8, 1), (4, 8), (1, 2, 1))
     with pytest.raises(ValueError, match=r"image must be \(height, width, channels\)"):
         ConvolutionalNetwork((8, 8), (4,))
+    with pytest.raises(ValueError, match="image and channels must be tuples, got 4: for instance"):
+        ConvolutionalNetwork((8, 8, 1), channels=4)
     with pytest.raises(ValueError, match="kernel must be odd, got 4"):
         ConvolutionalNetwork((8, 8, 1), (4,), kernel=4)
     with pytest.raises(ValueError, match="must be an integer >= 1, got 0"):

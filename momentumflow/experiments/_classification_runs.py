@@ -6,13 +6,12 @@ The study of the package was made by
 """
 
 import argparse
-import dataclasses
 import functools
 import hashlib
 import json
 import os
-import platform
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +21,21 @@ import numpy as np
 import xarray as xr
 
 from .. import _progress, _provenance
-from .._files import write_text
+from .._files import digest_all, write_text
 from ..problems.convolutional import ConvolutionalNetwork
 from ..training import datasets
 from ..training.classification import Classification, Curves, classification, train_seeds
 from ..training.labelled import load_labelled
-from . import record, registry
 
 ID = "slides-classification"
 STORED = Path(__file__).parent / "stored" / "classification_cifar10.json"
-_DIGITS = 5
+_PACKAGE = Path(__file__).parents[1]
+_SOURCES = (
+    *(_PACKAGE / "training" / f"{name}.py" for name in ("cifar", "classification", "ensemble", "labelled")),
+    _PACKAGE / "problems" / "convolutional.py",
+    *sorted((_PACKAGE / "methods").glob("*.py")),
+)
+_DIGITS = 6
 _CURVES = ("train_loss", "test_accuracy")
 
 Run = tuple[float, float, int]
@@ -42,7 +46,10 @@ Run = tuple[float, float, int]
 class Config:
     """The data set, with numbers of its images, 0 for all; the network; batch, epochs; the smallest learning rate h₀,
     and the exponents of the grid; seeds; runs in one program; whether each run is kept on disk; the epochs, the last
-    ones, over which accuracies are taken."""
+    ones, over which accuracies are taken.
+
+    **Raises:** `ValueError` for numbers out of range.
+    """
 
     dataset: str = "digits"
     train_images: int = 0
@@ -58,6 +65,27 @@ class Config:
     together: int = 96
     kept: bool = False
     last: int = 10
+
+    def __post_init__(self) -> None:
+        _require("seeds", self.seeds, 2, None, "a standard error needs two, 5 or more are better")
+        _require(
+            "epochs", self.epochs, 3, None, "the variation is about a straight line through the last ones"
+        )
+        _require(
+            "last", self.last, 3, self.epochs, "the variation about a line needs three, of those trained"
+        )
+        _require("doublings", self.doublings, 1, None, "a trend needs two learning rates")
+        _require(
+            "effective", self.effective, 0, self.doublings, "the fixed h/(1-λ) is one of the rates of SGD"
+        )
+        _require("together", self.together, 1, None, "1 trains run by run")
+
+
+def _require(name: str, value: Any, least: int, most: int | None, remedy: str) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be an integer {limits}, got {value!r}: {remedy}")
 
 
 STUDY = Config(
@@ -92,7 +120,7 @@ def measure(config: Config, progress: _progress.Progress) -> xr.Dataset:
     settings, seeds = grid(config), range(config.seeds)
     runs = [(h, lam, seed) for h, lam in settings for seed in seeds]
     task, name = _task(config)
-    curves = _run(config, task, runs, progress)
+    curves = _run(config, task, name, runs, progress)
     shape = (len(settings), config.seeds, config.epochs)
     loss, accuracy = (np.array([curves[run][i] for run in runs]).reshape(shape) for i in (0, 1))
     dims = ("setting", "seed", "epoch")
@@ -129,10 +157,11 @@ def _task(config: Config) -> tuple[Classification, str]:
 
 
 def _run(
-    config: Config, task: Classification, runs: Sequence[Run], progress: _progress.Progress
+    config: Config, task: Classification, data_set: str, runs: Sequence[Run], progress: _progress.Progress
 ) -> dict[Run, np.ndarray]:
     """(train loss, test accuracy) of every run, shape (2, epochs); those on disk are not run again."""
-    found = {run: kept for run in runs if config.kept and (kept := _read(config, run)) is not None}
+    settings = _settings(config, data_set)
+    found = {run: kept for run in runs if config.kept and (kept := _read(settings, run)) is not None}
     missing = [run for run in runs if run not in found]
     for group in _groups(missing, config.together):
         progress.update(len(found), len(runs), label=_label(group))
@@ -140,7 +169,7 @@ def _run(
         for run, values in zip(group, _values(curves), strict=True):
             found[run] = values
             if config.kept:
-                _keep(config, run, values)
+                _keep(settings, run, values)
     return found
 
 
@@ -154,8 +183,13 @@ def _label(group: Sequence[Run]) -> str:
 
 
 def _values(curves: Curves) -> np.ndarray:
-    """Shape (runs, 2, epochs), rounded so that a kept run is the same as a fresh one."""
-    return np.round(np.stack([np.asarray(x, float) for x in curves], axis=1), _DIGITS)
+    """Shape (runs, 2, epochs), in a few significant digits, so that a kept run is the same as a fresh one."""
+    return _rounded(np.stack([np.asarray(x, float) for x in curves], axis=1))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    plain = [float(f"{value:.{_DIGITS}g}") for value in values.flat]
+    return np.array(plain).reshape(values.shape)
 
 
 def home() -> Path:
@@ -163,34 +197,44 @@ def home() -> Path:
     return datasets.places()[-1] / "classification-runs"
 
 
-def _file(config: Config, run: Run) -> Path:
-    """Named after all that the run depends on: settings, numbers, code, and not how many run at once."""
-    settings = dataclasses.asdict(config)
+def _settings(config: Config, data_set: str) -> dict[str, Any]:
+    """All that a run depends on but for (h, λ, seed) and the code: the images are those of the data set that was read,
+    a copy or not."""
+    settings = _provenance.plain(config)
     for free in ("smallest", "doublings", "effective", "seeds", "together", "kept", "last"):
         del settings[free]
+    precision = _provenance.environment()["precision"]
+    return settings | {"data set": data_set, "precision": precision, "significant digits": _DIGITS}
+
+
+def _file(settings: dict[str, Any], run: Run) -> Path:
+    """Named after settings, numbers and code; not after how many run at once, which changes what is rounded away."""
     text = json.dumps([settings, run, _code()], sort_keys=True)
     return home() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 @functools.cache
 def _code() -> str:
-    return record.code_digest(registry.find(ID))
+    """Only of what makes a run: a change of a plot or a statistic leaves weeks of runs as good as they were."""
+    return digest_all(_SOURCES)
 
 
-def _keep(config: Config, run: Run, values: np.ndarray) -> None:
-    path = _file(config, run)
+def _keep(settings: dict[str, Any], run: Run, values: np.ndarray) -> None:
+    path = _file(settings, run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"run": run, "config": _provenance.plain(config), "curves": _no_nan(values)}
+    content = {"run": run, "settings": settings, "curves": _no_nan(values)}
     write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
 
-def _read(config: Config, run: Run) -> np.ndarray | None:
-    """The curves of a run; None for one that is not there or not whole."""
+def _read(settings: dict[str, Any], run: Run) -> np.ndarray | None:
+    """The curves of a run; None for one that is not there, not whole, or of another run or other settings."""
     try:
-        values = np.array(json.loads(_file(config, run).read_bytes())["curves"], float)
+        content = json.loads(_file(settings, run).read_bytes())
+        values = np.array(content["curves"], float)
+        same = content["run"] == list(run) and content["settings"] == settings
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return values if values.shape == (2, config.epochs) else None
+    return values if same and values.shape == (2, settings["epochs"]) else None
 
 
 def _no_nan(values: np.ndarray) -> list:
@@ -201,16 +245,22 @@ def _no_nan(values: np.ndarray) -> list:
 
 
 def stored() -> xr.Dataset | None:
-    """The study of the package, or None if it was made with other settings than `STUDY`."""
+    """The study of the package; None if it was made with other settings than `STUDY`, or is damaged, with a warning."""
     try:
         content = json.loads(STORED.read_bytes())
+        if content["config_sha256"] != _provenance.config_digest(STUDY):
+            return None
+        data = xr.Dataset.from_dict(content["data"])
+        curves = {name: data[name].astype(float) for name in _CURVES}
+        return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
     except FileNotFoundError:
         return None
-    if content["config_sha256"] != _provenance.config_digest(STUDY):
+    except (ValueError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"{STORED.name} is damaged and is left out ({type(error).__name__}: {error}): install the package again",
+            stacklevel=2,
+        )
         return None
-    data = xr.Dataset.from_dict(content["data"])
-    curves = {name: data[name].astype(float) for name in _CURVES}
-    return data.assign(curves).assign_coords(study=_name(content["data set"], STUDY))
 
 
 def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> dict[str, Any]:
@@ -224,7 +274,7 @@ def _content(config: Config, data: xr.Dataset, commit: str, seconds: float) -> d
         "commit": commit,
         "date": _provenance.now(),
         "seconds": round(seconds),
-        "environment": _provenance.environment() | {"processors": platform.processor() or platform.machine()},
+        "environment": _provenance.environment(),
         "config": _provenance.plain(config),
         "config_sha256": _provenance.config_digest(config),
         "data": plain,
@@ -236,6 +286,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the study of CIFAR-10 that is kept with the package.")
     parser.add_argument("--data", metavar="DIR", help="folder where CIFAR-10 is looked for first")
     folder = parser.parse_args(arguments).data
+    if folder is not None and not Path(folder).is_dir():
+        parser.error(
+            f"--data must name a folder that exists, got {folder}: mend the name, or leave it out to download"
+        )
     if folder is not None:
         os.environ[datasets.VARIABLE] = folder
     start, commit = time.perf_counter(), _provenance.commit()

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 PLAIN, FIXED_RATE, FIXED_EFFECTIVE = "SGD, h", "λ at fixed h", "λ at fixed h/(1-λ)"
+SIGNIFICANT = 3
 SERIES = (PLAIN, FIXED_RATE, FIXED_EFFECTIVE)
 QUANTITIES = {
     "accuracy": "test accuracy",
@@ -30,9 +31,9 @@ class Estimate(NamedTuple):
     error: float
 
     @property
-    def significance(self) -> float:
-        """The mean in standard errors."""
-        return self.value / self.error
+    def reach(self) -> float:
+        """The largest size that 3 standard errors leave: a null is shown to within this, however large they are."""
+        return abs(self.value) + SIGNIFICANT * self.error
 
 
 def estimate(samples: Float[np.ndarray, " seeds"]) -> Estimate:
@@ -80,25 +81,32 @@ def numbers(study: xr.Dataset) -> xr.Dataset:
 
 
 def common_loss(study: xr.Dataset) -> float:
-    """The smallest training loss that every run reaches, but for those that diverged."""
-    return float(study["train_loss"].min("epoch").max())
+    """The smallest training loss that every run reaches, but for those that diverged; NaN where all did."""
+    losses = study["train_loss"].transpose(..., "epoch").values
+    whole = losses[np.isfinite(losses).all(-1)]
+    return float(whole.min(-1).max()) if whole.size else np.nan
 
 
 def _at_equal_loss(study: xr.Dataset) -> xr.DataArray:
-    level = np.log(common_loss(study))
+    level = _log(common_loss(study))
 
     def cross(loss: np.ndarray, accuracy: np.ndarray) -> float:
         if not np.isfinite(loss).all():
             return np.nan
-        k = int(np.argmax(np.log(loss) <= level + 1e-12))
+        k = int(np.argmax(_log(loss) <= level + 1e-12))
         if k == 0:
             return float(accuracy[0])
-        before, after = np.log(loss[k - 1 : k + 1])
+        before, after = _log(loss[k - 1 : k + 1])
         share = (before - level) / (before - after)
         return float((1 - share) * accuracy[k - 1] + share * accuracy[k])
 
     curves = (study["train_loss"], study["test_accuracy"])
     return xr.apply_ufunc(cross, *curves, input_core_dims=[["epoch"]] * 2, vectorize=True)
+
+
+def _log(loss: float | np.ndarray) -> float | np.ndarray:
+    """Of a loss that was rounded to 0, that of the smallest float32: between two epochs any such number does."""
+    return np.log(np.maximum(loss, float(np.finfo(np.float32).tiny)))
 
 
 def series(study: xr.Dataset, name: str) -> tuple[Float[np.ndarray, " n"], list[int]]:
@@ -123,7 +131,10 @@ def points(study: xr.Dataset, name: str, quantity: str) -> tuple[Float[np.ndarra
 
 
 def trend(study: xr.Dataset, name: str, quantity: str) -> Estimate:
-    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares, seed by seed."""
+    """Slope of a quantity per doubling, of a loss in its natural logarithm: least squares, seed by seed.
+
+    NaN with a run that diverged, and of a loss that was rounded to 0, which has no logarithm.
+    """
     j, rows = series(study, name)
     x = j - j.mean()
     return estimate(x @ _scaled(study, quantity)[rows] / np.sum(x**2))
@@ -136,6 +147,22 @@ def matched(study: xr.Dataset, quantity: str) -> list[Estimate]:
     return [estimate(values[b] - values[a]) for a, b in zip(plain[1:], momentum[1:], strict=True)]
 
 
+def matched_mean(study: xr.Dataset, quantity: str) -> Estimate:
+    """`matched`, averaged over the λ > 0 within a seed."""
+    values = _scaled(study, quantity)
+    (_, plain), (_, momentum) = series(study, PLAIN), series(study, FIXED_RATE)
+    return estimate(np.mean(values[momentum[1:]] - values[plain[1:]], axis=0))
+
+
+def change(study: xr.Dataset, name: str, quantity: str, start: int, end: int) -> Estimate:
+    """A quantity after `end` doublings of a series less that after `start`, seed by seed; a loss in logarithms."""
+    _, rows = series(study, name)
+    values = _scaled(study, quantity)
+    return estimate(values[rows[end]] - values[rows[start]])
+
+
 def _scaled(study: xr.Dataset, quantity: str) -> Float[np.ndarray, "settings seeds"]:
     values = numbers(study)[quantity].transpose("setting", "seed").values
-    return np.log(values) if quantity == "loss" else values
+    if quantity != "loss":
+        return values
+    return np.log(values, where=values > 0, out=np.full_like(values, np.nan))

@@ -1,13 +1,13 @@
 """What is written beside an experiment's data: checks, settings, environment, and what tells it is stale."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._files import digest_all
 from .._provenance import config_digest, environment, now, plain
 from . import registry
 from .checks import Check
@@ -77,14 +77,16 @@ def code_digest(entry: Entry) -> str:
     """SHA-256 of the code that a result stands on: its own module and every floor below the experiments.
 
     A change of the report, the command line or another experiment leaves a result as good as it was. The kept results
-    that it shows are in the folder that the module names `STORED`, if it has one.
+    that it shows are the file, or in the folder, that the module names `STORED`, if it has one.
     """
     module = registry.load(entry)
     own, kept = Path(module.__file__), getattr(module, "STORED", None)
     below = [path for path in _PACKAGE.rglob("*.py") if path.relative_to(_PACKAGE).parts[0] not in _ABOVE]
     shared = [_HERE / "checks.py", *_HERE.glob("_[a-z]*.py")]
-    digest = hashlib.sha256()
-    stored = [] if kept is None else sorted(kept.rglob("*.json"))
-    for path in [own, *sorted([*below, *shared]), *stored]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return digest_all([own, *sorted([*below, *shared]), *_stored(kept)])
+
+
+def _stored(kept: Path | None) -> list[Path]:
+    if kept is None:
+        return []
+    return [kept] if kept.is_file() else sorted(kept.rglob("*.json"))

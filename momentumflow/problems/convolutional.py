@@ -1,6 +1,8 @@
 """A convolutional network that classifies images: no normalisation, so that its loss is a function of the params."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,6 +20,14 @@ Labels = Integer[Array, " images"]
 _INITIALIZERS = ("he_normal", "he_uniform", "glorot_normal", "glorot_uniform")
 _CUT_SPREAD = 0.8796256610342398
 """Standard deviation of a standard normal cut at ±2."""
+
+
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, Iterable):
+        raise ValueError(
+            f"image and channels must be tuples, got {sizes!r}: for instance (32, 32, 3) and (16, 32)"
+        )
+    return tuple(sizes)
 
 
 class ConvolutionalNetwork(eqx.Module):
@@ -55,8 +65,8 @@ class ConvolutionalNetwork(eqx.Module):
         (2.302585, 2.302585)
     """
 
-    image: tuple[int, int, int] = eqx.field(static=True, converter=tuple)
-    channels: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    image: tuple[int, int, int] = eqx.field(static=True, converter=_sizes)
+    channels: tuple[int, ...] = eqx.field(static=True, converter=_sizes)
     strides: tuple[int, ...] | int = eqx.field(static=True, default=2)
     kernel: int = eqx.field(static=True, default=3)
     classes: int = eqx.field(static=True, default=10)

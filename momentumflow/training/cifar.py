@@ -14,11 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from .. import _validate
+
 BINARY, FOLDER, JPEG = "cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar10-jpeg.npz.xz"
 BINARY_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 JPEG_MD5 = "93b001d69115babd21ec5b99f7f29607"  # of the uncompressed archive
 MEMBERS = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
 SHAPE, CLASSES = (32, 32, 3), 10
+PER_CLASS: dict[str, int | None] = {"train": 5000, "test": 1000}
+"""Images of each class in the whole of CIFAR-10; the archive has a checksum, its unpacked files have these."""
 _RECORD = 1 + 32 * 32 * 3
 _REMEDY = "replace the file"
 
@@ -100,12 +104,45 @@ def _member(archive: tarfile.TarFile, name: str, path: str | os.PathLike[str]) -
     raise ValueError(f"{path} is damaged: it has no {name}; {_REMEDY}")
 
 
-def read_folder(folder: str | os.PathLike[str], split: str) -> Pictures:
+def read_folder(folder: str | os.PathLike[str], split: str, per_class: int | None = None) -> Pictures:
     """One split, "train" or "test", from the unpacked files of the binary version.
+
+    **Arguments:** `per_class`: images that each class must have, the files equally many; `None` takes any.
 
     **Raises:** `FileNotFoundError` for a file that is missing, `ValueError` for one that is damaged.
     """
-    return _joined([read_binary((Path(folder) / n).read_bytes(), Path(folder) / n) for n in MEMBERS[split]])
+    parts = [_batch(Path(folder) / name) for name in MEMBERS[split]]
+    if per_class is not None:
+        _require_whole(Path(folder), split, parts, per_class)
+    return _joined(parts)
+
+
+def _batch(path: Path) -> Pictures:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing: unpack the whole of {BINARY} beside the others, or give the folder that holds the "
+            "archive itself"
+        ) from None
+    return read_binary(content, path)
+
+
+def _require_whole(folder: Path, split: str, parts: list[Pictures], per_class: int) -> None:
+    """Files that were cut at a record, or filled with zeros, have no wrong length and no wrong label."""
+    remedy = f"unpack {BINARY} again"
+    size = per_class * CLASSES // len(parts)
+    for name, part in zip(MEMBERS[split], parts, strict=True):
+        if len(part.labels) != size:
+            raise ValueError(
+                f"{folder / name} is damaged: it must have {size} images, got {len(part.labels)}; {remedy}"
+            )
+    counts = np.bincount(np.concatenate([part.labels for part in parts]), minlength=CLASSES)
+    if np.any(counts != per_class):
+        raise ValueError(
+            f"{folder} is damaged: {', '.join(MEMBERS[split])} must have {per_class} images of each class, got "
+            f"{counts.tolist()}; {remedy}"
+        )
 
 
 def _joined(parts: list[Pictures]) -> Pictures:
@@ -124,8 +161,10 @@ def read_jpeg_copy(
     **Arguments:** `images`: how many are decoded, from the first on; `None` is all. `md5`: checksum that the
     uncompressed archive must have; `None` takes any.
 
-    **Raises:** `ValueError` that names the file and what is wrong.
+    **Raises:** `ValueError` for a number that is no number of images; else it names the file and what is wrong.
     """
+    if images is not None:
+        _validate.count("images", images)
     content = _decompressed(Path(path))
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 is not None and found != md5:
@@ -170,6 +209,8 @@ def _arrays(
 
 
 def _require_offsets(path: str | os.PathLike[str], offsets: np.ndarray, images: int, length: int) -> None:
+    if images == 0:
+        raise ValueError(f"{path} is damaged: it holds no images; {_REMEDY}")
     if len(offsets) != images + 1:
         raise ValueError(
             f"{path} is damaged: {images} labels need {images + 1} offsets, got {len(offsets)}; {_REMEDY}"
@@ -192,22 +233,21 @@ def _decoded(path: str | os.PathLike[str], number: int, content: bytes) -> UInt8
 
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError as error:
+            if image.size != SHAPE[:2]:  # before it is decoded: it may be huge
+                raise ValueError(
+                    f"{path} is damaged: image {number} has {image.size} pixels, not {SHAPE[:2]}; {_REMEDY}"
+                )
+            return np.asarray(image.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is damaged: image {number} is no JPEG ({error}); {_REMEDY}") from None
-    if pixels.shape != SHAPE:
-        raise ValueError(
-            f"{path} is damaged: image {number} has shape {pixels.shape}, not {SHAPE}; {_REMEDY}"
-        )
-    return pixels
 
 
 def candidates(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What of CIFAR-10 a folder holds, the genuine one first: ("binary" | "folder" | "jpeg", path)."""
+    """What of CIFAR-10 a folder holds, the genuine one first: ("archive" | "folder" | "jpeg", path)."""
     if (folder / BINARY).is_file():
         yield "archive", folder / BINARY
     for place in (folder / FOLDER, folder):
-        if (place / MEMBERS["test"][0]).is_file():
+        if any((place / name).is_file() for names in MEMBERS.values() for name in names):
             yield "folder", place
     if (folder / JPEG).is_file():
         yield "jpeg", folder / JPEG

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from .. import _validate
 from .._types import Params
@@ -23,7 +23,7 @@ _TESTED_AT_ONCE = 256
 class Curves(NamedTuple):
     """What each epoch showed: mean of its batch losses, taken where the gradients were; test accuracy at its end.
 
-    Both are NaN from the epoch on in which a loss was not finite.
+    Both are NaN for an epoch in which a batch loss was not finite, or at whose end an entry of the params is not.
     """
 
     train_loss: Float[Array, "*runs epochs"]
@@ -150,10 +150,15 @@ def train_classifier(
         order = task.order(key, run.n // task.batches)
         carry, seen = run_epoch((alone, order), Carry((run.state,), run.n, jnp.zeros(0)))
         (state,), n, loss = carry.members, carry.n, jnp.mean(seen.losses)
-        accuracy = jnp.where(jnp.isfinite(loss), task.accuracy(state[0]), jnp.nan)
-        return RunState(state, n), Curves(loss, accuracy)
+        finite = jnp.isfinite(loss) & _all_finite(state[0])
+        curves = Curves(loss, task.accuracy(state[0]))
+        return RunState(state, n), jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan), curves)
 
     return jax.lax.scan(epoch, run, None, length=epochs)
+
+
+def _all_finite(params: Params) -> Bool[Array, ""]:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
 
 
 def train_seeds(

@@ -72,7 +72,7 @@ def load_labelled(
     first on; `None` is all.
 
     **Raises:** `ValueError` for an unknown name, a folder that does not exist, numbers that the data set does not have,
-    a damaged file; `FileNotFoundError` with all places looked at.
+    a damaged file; `FileNotFoundError` with all places looked at, or for one of the unpacked files that is missing.
 
     Alpaydin & Kaynak (1998), "Optical recognition of handwritten digits"; Krizhevsky (2009), "Learning multiple layers
     of features from tiny images".
@@ -86,6 +86,9 @@ def load_labelled(
         raise _validate.unknown("labelled data set", name, _LOADERS)
     if data is not None and not Path(data).is_dir():
         raise ValueError(f"the data folder must exist, got {data}: create it, or leave it out to download")
+    for split, images in (("train_images", train_images), ("test_images", test_images)):
+        if images is not None:
+            _validate.count(split, images)
     return _LOADERS[name](data, {"train": train_images, "test": test_images})
 
 
@@ -112,7 +115,7 @@ def _cifar10(data: Place, wanted: dict[str, int | None]) -> Labelled:
         elif kind == "archive":
             pictures = cifar.read_archive(path, split, cifar.BINARY_MD5)
         else:
-            pictures = cifar.read_folder(path, split)
+            pictures = cifar.read_folder(path, split, cifar.PER_CLASS[split])
         images, labels = _part(*pictures, count, f"the {split} part of {path}")
         parts[split] = Part(images / np.float32(255), labels)
     name = "CIFAR-10 (JPEG copy)" if kind == "jpeg" else "CIFAR-10"
@@ -127,7 +130,7 @@ _LOADERS: dict[str, Callable[[Place, dict[str, int | None]], Labelled]] = {
 
 def _part(images: np.ndarray, labels: np.ndarray, count: int | None, where: str) -> Part:
     """The first `count` of some images; cut before they become floats."""
-    if count is not None and _validate.count("the number of images", count) > len(labels):
+    if count is not None and count > len(labels):
         raise ValueError(f"the number of images must be at most {len(labels)}, those of {where}, got {count}")
     return Part(images[:count].astype(np.float32), labels[:count].astype(np.int32))
 

@@ -218,7 +218,7 @@ def test_a_sweep_is_the_textbook_training(results):
     assert [run.method for run in found] == list(METHOD_NAMES)
     dataset = load("digits")
     network = mf.Autoencoder(dataset.sizes)
-    params = network.init(jax.random.key(0), float)
+    params = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(0), "float32"))
     for name in ("GF", "NAG-mu"):
         method = six_methods(0.5, names=[name])[name]
         known = train(method, network.loss, params, dataset.batches().astype(float), 2)

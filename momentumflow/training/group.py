@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import _files, _progress, _provenance, _validate
+from .._types import Params
 from ..problems.networks import Autoencoder
 from .checkpoints import Checkpoints
 from .datasets import Dataset, load
@@ -110,6 +111,12 @@ def network_of(run: Run, sizes: Sequence[int]) -> Autoencoder:
     return Autoencoder(tuple(sizes), run.hidden, run.code, run.output, run.initializer)
 
 
+def initial_params(run: Run, network: Autoencoder) -> Params:
+    """Drawn in float32 whatever the run's dtype: runs that differ in it alone differ by rounding alone."""
+    drawn = network.init(jax.random.key(run.seed), "float32")
+    return jax.tree.map(lambda x: x.astype(run.dtype), drawn)
+
+
 def ensemble_of(group: Group, network: Autoencoder) -> AbstractEnsemble:
     """The runs of a group in its layout."""
     methods = tuple(run.build() for run in group.runs)
@@ -186,7 +193,7 @@ def _train(
     with jax.enable_x64(True):
         dataset, batches = batches_of(first, data)
         network = network_of(first, dataset.sizes)
-        params = [network.init(jax.random.key(run.seed), run.dtype) for run in group.runs]
+        params = [initial_params(run, network) for run in group.runs]
         wanted = evaluations(first.epochs)
         known = (first.epochs, wanted, progress, kept, deadline)
         done = train_ensemble(ensemble_of(group, network), params, batches, *known)
@@ -238,7 +245,7 @@ def faster_layout(runs: Sequence[Run], data: str | os.PathLike[str] | None = Non
     with jax.enable_x64(True):
         dataset, batches = batches_of(sample[0], data)
         network, few = network_of(sample[0], dataset.sizes), jnp.asarray(batches[:_TRIED_BATCHES])
-        params = [network.init(jax.random.key(run.seed), run.dtype) for run in sample]
+        params = [initial_params(run, network) for run in sample]
         seconds = {}
         for layout in LAYOUTS:
             ensemble = ensemble_of(Group(tuple(sample), layout), network)

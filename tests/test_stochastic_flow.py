@@ -191,6 +191,18 @@ def test_the_transient_drift_of_any_count():
     assert float(jax.grad(lambda lam: mf.transient_drift(lam, 3)[1])(0.0)) == pytest.approx(4)
 
 
+def test_floors_of_rounding():
+    """With no tolerance left to speak of, ε√n of the largest |u_n| is."""
+    data, rates = jnp.array([-1.0, 2.0]), [2.0**-4, 2.0**-6]
+    study = mf.pathwise_study(
+        lambda h: mf.heavy_ball(h, 0.5), mf.StochasticLaggedFlow, lambda u, x: (u - x) ** 2 / 2, jnp.array(1.0), data,
+        jnp.arange(64)[None] % 2, rates, 1.0, tolerance=1e-22, max_steps=4,
+    )  # fmt: skip
+    rounding = np.finfo(float).eps * np.sqrt(1 / study.learning_rates)
+    assert np.all(study.floors >= 0.8 * rounding)  # |u_1| is 0.88 at the larger h
+    assert np.all(study.floors < 1e-14)
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ def pathwise_study(
         stepper = method(float(h))
         flow(stepper, data, paths[0])  # checked while its values are there
         end = jnp.asarray(final_time, dtype)
-        shares.append(floor_share(tolerance, final_time / float(stepper.time_step), dtype))
+        shares.append(floor_share(tolerance, final_time / float(np.asarray(stepper.time_step)), dtype))
         rows.append(_errors(stepper, flow, loss, params, data, paths, end, tolerance, max_steps))
     errors = [float(jnp.sqrt(jnp.mean(error**2))) for error, _ in rows]
     floors = [float(scale.max()) * share for (_, scale), share in zip(rows, shares, strict=True)]

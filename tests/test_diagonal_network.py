@@ -30,19 +30,37 @@ def test_the_gradient_flow_keeps_the_balance():
     assert float(NETWORK(flow.params[-1])) < 1e-12
 
 
+def balance_lost(strength, lam, velocity="rest"):
+    """log(Δ₀/Δ∞), Σ(ρ₊² + ρ₋²)/(1-λ) and the least w_±/w_±(0), weight by weight."""
+    h = 2 * strength * (1 - lam) ** 2 / (1 + lam)
+    method, steps = mf.momentum_method(h, lam, 0.0), int(30 * (1 - lam) / h)
+    path = mf.iterate(method, NETWORK, START, steps, velocity).params
+    both = np.stack([path[:, 0] + path[:, 1], path[:, 0] - path[:, 1]])
+    squares = np.sum((both[:, 1:] / both[:, :-1] - 1) ** 2, (0, 1))
+    fallen = np.log(NETWORK.balance(path[0]) / NETWORK.balance(path[-1]))
+    return fallen, squares / (1 - lam), (both / both[:, :1]).min()
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.6])
 def test_the_balance_that_heavy_ball_loses(lam):
     """The sum over the steps to O(h³); with 1/(1-λ) in place of (1+λ)/(2(1-λ)) it is wrong by (1+λ)/2."""
     errors = []
     for strength in (0.04, 0.02):
-        h = 2 * strength * (1 - lam) ** 2 / (1 + lam)
-        path = mf.iterate(mf.momentum_method(h, lam, 0.0), NETWORK, START, int(30 * (1 - lam) / h)).params
-        both = np.stack([path[:, 0] + path[:, 1], path[:, 0] - path[:, 1]])
-        squares = np.sum((both[:, 1:] / both[:, :-1] - 1) ** 2, (0, 1))
-        fallen = np.log(NETWORK.balance(path[0]) / NETWORK.balance(path[-1]))
-        errors.append(np.abs(fallen - (1 + lam) / (2 * (1 - lam)) * squares).max())
-        assert np.sum(fallen) / np.sum(squares / (1 - lam)) == pytest.approx((1 + lam) / 2, abs=2e-3)
+        fallen, squares, smallest = balance_lost(strength, lam)
+        errors.append(np.abs(fallen - (1 + lam) / 2 * squares).max())
+        assert np.sum(fallen) / np.sum(squares) == pytest.approx((1 + lam) / 2, abs=2e-3)
+        assert smallest > 0
     assert np.log2(errors[0] / errors[1]) == pytest.approx(3, abs=0.15)
+
+
+def test_when_the_balance_is_another():
+    """Controls: the sum is wrong from a velocity, and where a sign changes."""
+    fallen, squares, smallest = balance_lost(0.02, 0.6, 3 * jnp.ones((2, 4)))
+    assert smallest > 0
+    assert np.abs(fallen - 0.8 * squares).max() > 0.05
+    fallen, squares, smallest = balance_lost(8.0, 0.97)
+    assert smallest < 0
+    assert np.abs(fallen - 0.985 * squares).max() > 100
 
 
 @pytest.mark.parametrize("velocity", ["slow", "zero"])
@@ -55,6 +73,7 @@ def test_the_balance_along_the_momentum_ode(velocity):
     flow = mf.solve(mf.MomentumODE(method, velocity), NETWORK, START, times, solver=diffrax.Dopri8())
     w, rate = np.asarray(flow.params), np.asarray(flow.velocity)
     squares = sum((rate[:, 0] + s * rate[:, 1]) ** 2 / (w[:, 0] + s * w[:, 1]) ** 2 for s in (1, -1))
+    assert all(((w[:, 0] + s * w[:, 1]) / (w[0, 0] + s * w[0, 1])).min() > 0 for s in (1, -1))
     integral = simpson(squares[:1501], layer, axis=0) + simpson(squares[1500:], late, axis=0)
     strength = 0.5 * float(method.learning_rate * method.regularization)
     fallen = np.log(NETWORK.balance(w[0]) / NETWORK.balance(w[-1]))

@@ -1,5 +1,8 @@
 """The family of O(h²) flows: its conditions, members of one's own, and what misses them. Claims: test_claims.py."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +39,31 @@ def test_named_members_meet_the_conditions(name, lam, nesterov):
     assert np.allclose(flow.defects, 0, atol=1e-10 / (1 - lam) ** 3)
     at_once = name == "transient" or lam == 0
     assert flow.claims == (Claim(2, "rest", EVERYWHERE if at_once else AFTER_LAYER),)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.6, 0.9, 0.99, 0.999])
+def test_claims_in_float32(lam):
+    """Named members claim what they do in float64, and so does one whose numbers were computed in float32."""
+    with jax.enable_x64(False):
+        method = mf.heavy_ball(0.1, lam)
+        pace = 1 / (1 - jnp.float32(lam))
+        flows = [mf.FamilyFlow(method, name) for name in ("transient", "lagged", "waiting")]
+        flows.append(
+            mf.FamilyFlow(method, drift=pace[None], bend=(pace**3 - pace**2 / 2)[None], shift=lam * pace**2)
+        )
+        regions = [claim.region for flow in flows for claim in flow.claims if claim.order == 2]
+        missed = mf.FamilyFlow(method, drift=pace[None], bend=(pace**2 / 2)[None], shift=1.01 * lam * pace**2)
+    assert regions == [EVERYWHERE, *[EVERYWHERE if lam == 0 else AFTER_LAYER] * 3]
+    assert lam == 0 or missed.claims == (Claim(1, "rest"),)
+
+
+def test_the_example_runs_in_float32():
+    """That of the class, in a session of its own; its 1e-3 is far above float32's rounding."""
+    code = "import doctest, jax, momentumflow as mf; from momentumflow.flows import drift_family as module\n"
+    code += "assert not jax.config.jax_enable_x64\n"
+    code += "test, = doctest.DocTestFinder(recurse=False).find(mf.FamilyFlow, module=module)\n"
+    code += "assert test.examples and not doctest.DocTestRunner().run(test).failed"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_waiting_member_waits_for_the_lag():
@@ -107,6 +135,18 @@ METHOD = mf.heavy_ball(0.1, LAM)
         ((METHOD,), {"drift": [1.0], "bend": 1.0}, ValueError, "bend must be a vector of at least one"),
         ((METHOD,), {"drift": [np.nan], "bend": [1.0]}, ValueError, "drift must be finite"),
         ((METHOD,), {"drift": [1.0], "bend": [1.0], "shift": np.inf}, ValueError, "shift must be finite"),
+        (
+            (METHOD,),
+            {"drift": [1.0], "bend": [1.0], "shift": np.ones(1)},
+            ValueError,
+            r"a number, got shape \(1,\)",
+        ),
+        (
+            (METHOD, "waiting"),
+            {"shift": 3.0},
+            ValueError,
+            "shift must be left out where the member has a name",
+        ),
         ((mf.nesterov_sequence(0.1), "lagged"), {}, TypeError, "family"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import sympy
@@ -114,6 +115,17 @@ def test_a_wrong_look_ahead_costs_the_second_order():
 
 DATA = moments.Batches(*map(jnp.asarray, moments.batches(0, 3, alike=False)))
 HB = mf.heavy_ball(2.0**-6, 1 - 2.0**-3)
+MEAN = jax.tree.map(lambda x: jnp.mean(x, 0), DATA)
+
+
+def mean_loss(u):
+    return moments.loss(u, MEAN)
+
+
+def batch_root(u):
+    """The batches' noise as a root, by hand."""
+    gradients = DATA.hessians @ u - DATA.pulls
+    return (gradients - gradients.mean(0)) / np.sqrt(3)
 
 
 def test_paths_have_the_exact_moments():
@@ -163,19 +175,59 @@ def test_without_noise_it_is_an_ordinary_equation():
 
 def test_a_root_of_the_params_is_the_batches_noise():
     """Rows (∇E_j - ∇Φ)/√m by hand: the same paths from the same key."""
-    mean = jax.tree.map(lambda x: jnp.mean(x, 0), DATA)
-
-    def root(u):
-        gradients = DATA.hessians @ u - DATA.pulls
-        return (gradients - gradients.mean(0)) / np.sqrt(3)
-
     known = (jnp.array(START), 8, jax.random.key(2), 3)
     runs = mf.sample_paths(mf.StochasticModifiedEquation(HB, data=DATA), moments.loss, *known)
     same = mf.sample_paths(
-        mf.StochasticModifiedEquation(HB, root=root), lambda u: moments.loss(u, mean), *known, save_every=4
+        mf.StochasticModifiedEquation(HB, root=batch_root), mean_loss, *known, save_every=4
     )
     assert np.allclose(runs.params[:, ::4], same.params, atol=1e-12)
     assert not np.allclose(runs.params[0, -1], runs.params[1, -1])
+
+
+@pytest.mark.parametrize(
+    "root",
+    [jnp.eye(2, dtype=int), np.eye(2, dtype=np.int8), lambda u: jnp.eye(2, dtype=int)],
+    ids=["constant", "int8", "callable"],
+)
+def test_a_root_of_integers_is_the_same_noise(root):
+    """A spread of 0.2, not of rounding: the paths are those of the floating-point root."""
+    known = (lambda u: jnp.sum(u**2) / 2, jnp.array(START), 8, jax.random.key(2), 3)
+    for order in (1, 2):
+        runs = mf.sample_paths(mf.StochasticModifiedEquation(HB, order, root), *known)
+        same = mf.sample_paths(mf.StochasticModifiedEquation(HB, order, jnp.eye(2)), *known)
+        assert np.array_equal(runs.params, same.params)
+        assert np.ptp(runs.params[:, -1], 0).min() > 1e-2
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_float32_params_beside_float64_noise(order):
+    """Data and the same noise as a root, in float64: equal float32 paths, with the spread of the float64 ones."""
+
+    def root(u):
+        return batch_root(u.astype(float))
+
+    known = (8, jax.random.key(2), 400)
+    start = jnp.array(START, jnp.float32)
+    drawn, given = (
+        mf.StochasticModifiedEquation(HB, order, data=DATA), mf.StochasticModifiedEquation(HB, order, root=root),
+    )  # fmt: skip
+    runs = mf.sample_paths(drawn, moments.loss, start, *known)
+    same = mf.sample_paths(given, mean_loss, start, *known)
+    wide = mf.sample_paths(drawn, moments.loss, jnp.array(START), *known)
+    assert runs.params.dtype == same.params.dtype == runs.velocity.dtype == jnp.float32
+    assert np.allclose(runs.params, same.params, atol=1e-5)
+    assert np.allclose(runs.params[:, -1].std(0), wide.params[:, -1].std(0), rtol=0.2)  # 400 draws: 4 %
+
+
+def test_float32_params_with_a_constant_float64_root():
+    start = {"w": jnp.array(START, jnp.float32)}
+    known = (lambda p: jnp.sum(p["w"] ** 2) / 2, start, 8, jax.random.key(2), 3)
+    wide, narrow = (
+        mf.sample_paths(mf.StochasticModifiedEquation(HB, root={"w": jnp.eye(2, dtype=kind)}), *known)
+        for kind in ("float64", "float32")
+    )
+    assert wide.params["w"].dtype == jnp.float32
+    assert np.array_equal(wide.params["w"], narrow.params["w"])
 
 
 def test_a_path_that_overflows_is_an_outcome():
@@ -183,6 +235,14 @@ def test_a_path_that_overflows_is_an_outcome():
     runs = mf.sample_paths(model, lambda u: -jnp.sum(u**4), jnp.array([5.0]), 40, jax.random.key(0), 2)
     assert runs.outcome == "0 of 2 completed"
     assert np.all((runs.diverged_at > 0) & (runs.diverged_at < 40))
+
+
+@pytest.fixture
+def untyped():
+    """A session without the suite's type checks, as a user's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -201,6 +261,9 @@ ROOT = jnp.eye(2)
         ((mf.heavy_ball(0.1, 0.0), 2, ROOT), ValueError, "momentum must be > 0"),
         ((mf.nesterov_sequence(0.1), 2, ROOT), TypeError, "family"),
         ((HB, 3, ROOT), ValueError, "order must be 1 or 2, got 3"),
+        ((HB, True, ROOT), ValueError, "order must be an integer >= 1, got True"),
+        ((HB, 2, ROOT * np.nan), ValueError, "root must be finite"),
+        ((HB, 2, {"w": [ROOT, ROOT / 0]}), ValueError, "root must be finite"),
         ((HB, 2), ValueError, "neither of root and data"),
         ((HB, 2, ROOT, DATA), ValueError, "both of root and data"),
         ((HB, 2, None, jnp.ones((1, 2))), ValueError, "at least 2 mini-batches, got 1"),
@@ -213,14 +276,27 @@ def test_bad_equations(arguments, error, words):
 
 
 NOISY, DRAWN = mf.StochasticModifiedEquation(HB, root=ROOT), mf.StochasticModifiedEquation(HB, data=DATA)
-WIDE = mf.StochasticModifiedEquation(HB, root=jnp.eye(3))
+
+
+def test_an_order_that_is_no_integer(untyped):
+    with pytest.raises(ValueError, match=r"order must be an integer >= 1, got 2\.0"):
+        mf.StochasticModifiedEquation(HB, 2.0, ROOT)
+
+
+def rooted(root):
+    return mf.StochasticModifiedEquation(HB, root=root)
 
 
 @pytest.mark.parametrize(
     ("model", "loss", "changes", "error", "words"),
     [
         (mf.MomentumODE(HB), jnp.sum, {}, TypeError, "StochasticModifiedEquation"),
-        (WIDE, jnp.sum, {}, ValueError, "with one leading axis more"),
+        (rooted(jnp.eye(3)), jnp.sum, {}, ValueError, "with one leading axis more"),
+        (rooted([ROOT]), jnp.sum, {}, ValueError, "with one leading axis more"),
+        (rooted(jnp.eye(2, dtype=bool)), jnp.sum, {}, TypeError, "of real numbers, got bool"),
+        (rooted(lambda u: 1j * ROOT), jnp.sum, {}, TypeError, "of real numbers, got complex128"),
+        (rooted(jnp.zeros((0, 2))), jnp.sum, {}, ValueError, "at least one row"),
+        (rooted(lambda u: jnp.zeros((0, 2))), jnp.sum, {}, ValueError, "at least one row"),
         (NOISY, lambda u: u, {}, ValueError, "one scalar"),
         (NOISY, mf.VectorField(lambda u: -u), {}, TypeError, "VectorField"),
         (DRAWN, lambda u, d: u, {}, ValueError, "one scalar"),

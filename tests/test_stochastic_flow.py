@@ -1,6 +1,7 @@
 """Mini-batches: iterate on a sequence of losses, IGRM-S, the lagged flow, and their orders path by path."""
 
 import itertools
+from fractions import Fraction
 
 import equinox as eqx
 import jax
@@ -154,6 +155,54 @@ def test_the_transient_drift(lookahead):
     assert float(bend[0, 0]) == pytest.approx(float(s_k[5]), rel=1e-12)
 
 
+def exact_transient(lam, lookahead, count):
+    """a_k and S_k by their recurrences in fractions."""
+    lam, lookahead = Fraction(lam), Fraction(lookahead)
+    a, past, ahead, rows = Fraction(1), Fraction(1), Fraction(0), []
+    for _ in range(count):
+        rows.append((float(a), float(2 * past - a**2 - 2 * lookahead * ahead)))
+        ahead, a = lam * ahead + a, lam * a + 1
+        past = lam * past + a**2
+    return np.transpose(rows)
+
+
+@pytest.mark.parametrize("x64", [True, False], ids=["float64", "float32"])
+@pytest.mark.parametrize("lam", [0.0, 0.9, 0.99, 0.999])
+def test_the_transient_drift_does_not_cancel(lam, x64):
+    """For k < 50 against fractions, known and traced; the closed form is off by 1 % in float32 at λ = 0.99."""
+    for lookahead in (0.0, lam):
+        expected = exact_transient(lam, lookahead, 50)
+        with jax.enable_x64(x64):
+            known = mf.transient_drift(lam, np.arange(50), lookahead)
+            traced = jax.jit(mf.transient_drift)(lam, np.arange(50), lookahead)
+            assert {x.dtype for x in (*known, *traced)} == {jnp.dtype(float if x64 else "float32")}
+        assert np.allclose(known, expected, rtol=1e-13 if x64 else 2e-7, atol=0)
+        assert np.allclose(traced, expected, rtol=1e-13 if x64 else 1e-5, atol=0)
+
+
+def test_the_transient_drift_of_any_count():
+    """Long after the layer it is the slow flow's; shapes are those of the steps."""
+    method = mf.heavy_ball(0.1, 0.999)
+    limit = [method.amplification, 2 * method.amplification * method.regularization]
+    assert np.allclose(mf.transient_drift(0.999, 10**9), limit, rtol=1e-12)
+    assert [x.shape for x in mf.transient_drift(0.5, np.zeros((2, 0), int))] == [(2, 0)] * 2
+    by_hand = np.polyval([4, 1], 1e-3)  # S_3 = 1 + 4λ + O(λ²)
+    assert float(mf.transient_drift(1e-3, 3)[1]) == pytest.approx(by_hand, abs=2e-5)
+    assert float(jax.grad(lambda lam: mf.transient_drift(lam, 3)[1])(0.0)) == pytest.approx(4)
+
+
+def test_floors_of_rounding():
+    """With no tolerance left to speak of, ε√n of the largest |u_n| is."""
+    data, rates = jnp.array([-1.0, 2.0]), [2.0**-4, 2.0**-6]
+    study = mf.pathwise_study(
+        lambda h: mf.heavy_ball(h, 0.5), mf.StochasticLaggedFlow, lambda u, x: (u - x) ** 2 / 2, jnp.array(1.0), data,
+        jnp.arange(64)[None] % 2, rates, 1.0, tolerance=1e-22, max_steps=4,
+    )  # fmt: skip
+    rounding = np.finfo(float).eps * np.sqrt(1 / study.learning_rates)
+    assert np.all(study.floors >= 0.8 * rounding)  # |u_1| is 0.88 at the larger h
+    assert np.all(study.floors < 1e-14)
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +346,9 @@ def test_bad_runs():
     for bad in itertools.product([1.0, -0.1], [0]):
         with pytest.raises(ValueError, match="momentum"):
             mf.transient_drift(*bad)
+    for steps in (1.5, 2.0, np.arange(3.0), True):
+        with pytest.raises(ValueError, match="steps must be integers"):
+            mf.transient_drift(0.9, steps)
 
 
 def test_a_flow_that_blows_up_is_an_outcome():

@@ -27,6 +27,7 @@ from .._progress import Progress
 from .._types import Loss
 from . import _orbits as orbits
 from . import _quadratic as quadratic
+from . import _slopes as slopes
 from .checks import Check
 
 _PAPAZOV = "Papazov, Pesme & Flammarion (2024)"
@@ -151,10 +152,13 @@ def _balances(config: Config) -> xr.Dataset:
             squares = np.sum((both[:, 1:] / both[:, :-1] - 1) ** 2, (0, 1))
             fallen = np.log(np.prod(both[:, 0], 0) / np.prod(both[:, -1], 0))
             error = np.abs(fallen - (1 + lam) / (2 * (1 - lam)) * squares).max()
-            rows.append([fallen.sum(), squares.sum() / (1 - lam), error, np.abs(u[-1] * v[-1]).sum()])
+            smallest = (both / both[:, :1]).min()
+            rows.append(
+                [fallen.sum(), squares.sum() / (1 - lam), error, np.abs(u[-1] * v[-1]).sum(), smallest]
+            )
     shape = (len(_MOMENTA), len(problem.strengths))
-    names = ("fallen", "printed", "identity_error", "norm")
-    symbols = ("Σlog(Δ₀/Δ∞)", "ΣΣ(ρ₊²+ρ₋²)/(1-λ)", "of the identity", "|θ|₁")
+    names = ("fallen", "printed", "identity_error", "norm", "smallest")
+    symbols = ("Σlog(Δ₀/Δ∞)", "ΣΣ(ρ₊²+ρ₋²)/(1-λ)", "of the identity", "|θ|₁", "min w_±/w_±(0)")
     return xr.Dataset(
         {
             name: (("lam", "strength_network"), np.reshape(column, shape), {"symbol": symbol})
@@ -173,7 +177,8 @@ def _flow_balance(config: Config) -> xr.Dataset:
     model = mf.MomentumODE(mf.gradient_descent(2 * strength))
     flow = mf.solve(model, problem.loss, problem.start, np.append(layer, late[1:]))
     w, rate = (np.asarray(x) for x in (flow.params, flow.velocity))
-    squares = sum((rate[:, 0] + s * rate[:, 1]) ** 2 / (w[:, 0] + s * w[:, 1]) ** 2 for s in (1, -1))
+    both, rates = (np.stack([x[:, 0] + x[:, 1], x[:, 0] - x[:, 1]]) for x in (w, rate))
+    squares = np.sum((rates / both) ** 2, 0)
     cut = len(layer)
     integral = simpson(squares[:cut], layer, axis=0) + simpson(squares[cut - 1 :], late, axis=0)
     fallen = np.log(np.asarray(network.balance(w[0]) / network.balance(w[-1])))
@@ -191,6 +196,7 @@ def _flow_balance(config: Config) -> xr.Dataset:
                 np.abs(fallen - strength * integral).max(),
                 {"symbol": "of the identity along (11)"},
             ),
+            "flow_smallest": ((), (both / both[:, :1]).min(), {"symbol": "min w_±/w_±(0) of (11)"}),
             "flow_fallen": ((), fallen.sum(), {"symbol": "Σlog(Δ₀/Δ∞) of (11)"}),
             "same_intrinsic": ("lam", discrete, {"symbol": "Σlog(Δ₀/Δ∞) at equal h/(1-λ)²"}),
         },
@@ -201,32 +207,22 @@ def _flow_balance(config: Config) -> xr.Dataset:
 _PARTS = {"balance": _balances, "balance of the ODE": _flow_balance}
 
 
-def _slopes(errors: xr.DataArray) -> np.ndarray:
-    ladder = np.log2(errors[errors.dims[-1]].values)
-    return (np.diff(np.log2(errors.values)) / np.diff(ladder))[-2:]
-
-
-def _worst(errors: xr.DataArray, order: int | float) -> float:
-    slopes = _slopes(errors)
-    return float(slopes[np.argmax(np.abs(slopes - order))])
-
-
 def checks(data: xr.Dataset) -> list[Check]:
     """Orders of the distance of orbits, the identities of the balance, and which number is the right one."""
     found = []
     for name in ("valley", "network"):
         for pair, order in _ORDERS.items():
-            worst = _worst(data[f"orbit_{name}"].sel(pair=pair), order)
+            worst = slopes.worst_of(data[f"orbit_{name}"].sel(pair=pair), order)
             text = f"{name}, λ = {_ONE:g} and {_OTHER:g} at equal {pair}: order of the distance of orbits"
             found.append(Check(text, worst, order, 0.1, "within", _SOURCES[pair]))
     wrong, text = (
-        _worst(data["orbit_network"].sel(pair=_INTRINSIC), 2),
+        slopes.worst_of(data["orbit_network"].sel(pair=_INTRINSIC), 2),
         f"network: order at equal {_INTRINSIC}",
     )
     found.append(Check(text, wrong, 2, 0.1, "within", f"{_PAPAZOV}: the same path", refutes=True))
     cancel = "log(1+ρ) and 1 - 1/(1+ρ) expanded and summed over k; ρ₊³ + ρ₋³ = O(h⁴)"
     for lam in _MOMENTA:
-        worst = _worst(data["identity_error"].sel(lam=lam), 3)
+        worst = slopes.worst_of(data["identity_error"].sel(lam=lam), 3)
         found.append(
             Check(f"λ = {lam:g}: order of the error of log(Δ₀/Δ∞) in h", worst, 3, 0.1, "within", cancel)
         )
@@ -235,7 +231,10 @@ def checks(data: xr.Dataset) -> list[Check]:
 
 def _number_checks(data: xr.Dataset) -> list[Check]:
     finest = data.isel(strength_network=-1)
+    smallest = np.minimum(data["smallest"].min(), data["flow_smallest"])
+    text = "smallest w_±/w_±(0) of every run and of the ODE: no sign changes"
     found = [
+        Check(text, smallest, 0, 0, "at least", "else Δ passes through 0, and either identity fails"),
         Check(
             "largest error of log(Δ₀/Δ) along the momentum ODE", data["flow_error"], 0, 1e-8, "within",
             f"{_PAPAZOV}: (ẇ/w)˙ = ẅ/w - (ẇ/w)², summed over ±",

@@ -18,6 +18,7 @@ import momentumflow as mf
 from .. import _plot
 from .._progress import Progress
 from . import _quadratic as quadratic
+from . import _slopes as slopes
 from .checks import Check
 
 
@@ -97,7 +98,9 @@ def checks(data: xr.Dataset) -> list[Check]:
     found = []
     for loss in data["loss"].values:
         for name in data["optimizer"].values:
-            worst = {m: _worst(_study(data, m, loss, name), 2.0 if m == "right" else 1.0) for m in _MODELS}
+            worst = {
+                m: slopes.worst(_study(data, m, loss, name), 2.0 if m == "right" else 1.0) for m in _MODELS
+            }
             where = f"{name}, {loss}"
             found += [
                 Check(f"{where}: order with c = λ̄(λ̄-a-½)", worst["right"], 2.0, 0.1, "within", theorem),
@@ -114,11 +117,6 @@ def checks(data: xr.Dataset) -> list[Check]:
                 Check(f"{where}: order with c = 0", worst["none"], 1.0, 0.1, "within", "Theorem 2"),
             ]
     return found
-
-
-def _worst(study: mf.ConvergenceStudy, expected: float) -> float:
-    slopes = study.last_orders(2)
-    return slopes[np.argmax(np.abs(slopes - expected))] if len(slopes) == 2 else np.nan
 
 
 def plot(data: xr.Dataset) -> Figure:

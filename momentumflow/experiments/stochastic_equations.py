@@ -25,6 +25,7 @@ from .. import _plot
 from .._progress import Progress
 from . import _moments as moments
 from . import _quadratic as quadratic
+from . import _slopes as slopes
 from .checks import Check
 
 _METHODS, _NOISES, _ORDERS = ("HB", "NAG"), ("additive", "of u"), (1, 2)
@@ -165,16 +166,6 @@ def _deviation(exact: moments.Moments) -> Float[np.ndarray, "n 2"]:
     return np.sqrt(np.maximum(np.diagonal(moments.covariance(exact), axis1=1, axis2=2)[:, :2], 0))
 
 
-def _slopes(errors: xr.DataArray, ladder: str) -> np.ndarray:
-    """The two finest local slopes."""
-    values = np.log2(errors.values)
-    return (np.diff(values) / np.diff(np.log2(errors[ladder].values)))[-2:]
-
-
-def _worst(slopes: np.ndarray, order: int | float) -> float:
-    return float(slopes[np.argmax(np.abs(slopes - order))])
-
-
 def checks(data: xr.Dataset) -> list[Check]:
     """Weak orders 1 and 2 in ε, that of the covariance, the sampler's moments, and fixed λ."""
     found = []
@@ -182,7 +173,7 @@ def checks(data: xr.Dataset) -> list[Check]:
         errors = data["error"].sel(optimizer=name, noise=noise, order=order)
         where = f"{name}, noise {noise}, equation of order {order}"
         for measure in ("mean", "second moment"):
-            worst = _worst(_slopes(errors.sel(measure=measure), "scale"), order)
+            worst = slopes.worst_of(errors.sel(measure=measure), order)
             found.append(
                 Check(
                     f"{where}: order in ε, {measure}",
@@ -194,16 +185,14 @@ def checks(data: xr.Dataset) -> list[Check]:
                 )
             )
         expected = 3 if (noise, order) == ("additive", 2) else 2
-        worst = _worst(_slopes(errors.sel(measure="covariance"), "scale"), expected)
+        worst = slopes.worst_of(errors.sel(measure="covariance"), expected)
         source = "one step's covariance: ε²Σ + O(ε³), with constant Σ to O(ε⁴) by the corrected noise"
         found.append(Check(f"{where}: order in ε, covariance", worst, expected, 0.1, "within", source))
-    wrong = _worst(
-        _slopes(data["error"].sel(optimizer="HB", noise="additive", order=1, measure="mean"), "scale"), 1
-    )
+    wrong = slopes.worst_of(data["error"].sel(optimizer="HB", noise="additive", order=1, measure="mean"), 1)
     found.append(
         Check("control: the equation of order 1, mean", wrong, 2, 0.1, "within", "order 2", refutes=True)
     )
-    worst = _worst(_slopes(data["fixed_error"], "h"), 1)
+    worst = slopes.worst_of(data["fixed_error"], 1)
     text = f"fixed λ = {data.attrs['fixed_momentum']:g}, equation of order 2: order in h, mean"
     found.append(
         Check(

@@ -15,11 +15,11 @@ from ..methods.linear_memory import AbstractLinearMemory, require_scalars
 from ..methods.momentum import MomentumMethod
 from .model import AFTER_LAYER, EVERYWHERE, Claim, family_only
 from .piecewise import AbstractPiecewiseFlow, Memory
-from .transient_drift import transient_drift
+from .transient_drift import drift_and_bend
 
 _FAMILY = family_only("FamilyFlow")
 Numbers = ArrayLike | Sequence[float]
-_FORGOTTEN, _EQUAL = 1e-17, 1e-9
+_FORGOTTEN, _EQUAL, _ROUNDINGS = 1e-17, 1e-9, 8
 
 
 class Defects(NamedTuple):
@@ -60,10 +60,11 @@ class FamilyFlow(AbstractPiecewiseFlow):
     - `member`: a name from above, or `None` for a member of your own:
     - `drift`: $a_0, a_1, \dots$, its last value kept from there on, shape `(K,)`.
     - `bend`: $b_0, b_1, \dots$, the same, of any length.
-    - `shift`: s, a number.
+    - `shift`: s, a number, 0 where left out.
 
-    **Raises:** `ValueError` for an unknown name, a name together with sequences, or sequences that are empty or not
-    finite; `TypeError` for another method. `solve` raises for a start other than "rest".
+    **Raises:** `ValueError` for an unknown name, a name together with sequences or a shift, sequences that are empty or
+    not finite, or a shift that is no finite number; `TypeError` for another method. `solve` raises for a start other
+    than "rest".
 
     The slide "Family of O(h²) modified flows" of Ghosh et al. (2023) is a figure; the conditions are derived here.
 
@@ -82,8 +83,8 @@ class FamilyFlow(AbstractPiecewiseFlow):
     """
 
     method: MomentumMethod
-    drift: Float[Array, " K"]
-    bend: Float[Array, " L"]
+    drift: Float[Array | np.ndarray, " K"]
+    bend: Float[Array | np.ndarray, " L"]
     shift: ArrayLike
     batches: None = None
 
@@ -94,7 +95,7 @@ class FamilyFlow(AbstractPiecewiseFlow):
         *,
         drift: Numbers | None = None,
         bend: Numbers | None = None,
-        shift: ArrayLike = 0,
+        shift: ArrayLike | None = None,
     ):
         self.method = _FAMILY(method)
         require_scalars(method)
@@ -104,7 +105,12 @@ class FamilyFlow(AbstractPiecewiseFlow):
                 f"a flow of the family must be given by a name or by its drift and bend, got member={member!r}, "
                 f"drift={drift!r}, bend={bend!r}: {', '.join(map(repr, _MEMBERS))} are the names"
             )
-        found = (drift, bend, shift) if member is None else _named(member)(_constants(self.method))
+        if member is not None and shift is not None:
+            raise ValueError(
+                f"the shift must be left out where the member has a name, got member={member!r}, shift={shift!r}: its "
+                "shift is known; give drift and bend for one of your own"
+            )
+        found = (drift, bend, _number(shift)) if member is None else _named(member)(_constants(self.method))
         self.drift, self.bend = _sequence("drift", found[0]), _sequence("bend", found[1])
         self.shift = _validate.scalar_field(found[2])
         _validate.finite("shift", self.shift, "λ/(1-λ)² is that of the lagged member")
@@ -120,12 +126,14 @@ class FamilyFlow(AbstractPiecewiseFlow):
     @property
     def claims(self) -> tuple[Claim, ...]:
         (limit, lag, bend), known = self.defects, _constants(self.method)
-        if abs(limit) > _EQUAL * known.pace:
+        # λ̄ is as well known as λ, and sequences of one's own are given in the precision of the session
+        equal = max(_EQUAL, _ROUNDINGS * known.rounding * known.pace)
+        if abs(limit) > equal * known.pace:
             return ()  # another flow altogether
-        if max(abs(lag), abs(bend)) > _EQUAL * known.pace**3:
+        if max(abs(lag), abs(bend)) > equal * known.pace**3:
             return (Claim(1, "rest"),)
-        transient, _ = transient_drift(known.momentum, np.arange(self.drift.size))
-        at_once = np.all(np.asarray(self.shift) == 0) and np.allclose(self.drift, transient, rtol=_EQUAL)
+        transient, _ = drift_and_bend(known.momentum, np.arange(self.drift.size))
+        at_once = np.all(np.asarray(self.shift) == 0) and np.allclose(self.drift, transient, rtol=equal)
         return (Claim(2, "rest", EVERYWHERE if at_once else AFTER_LAYER),)
 
     def begin(self, loss: BatchLoss, params: Params, velocity: Params | None) -> tuple[Memory, Params]:
@@ -145,8 +153,7 @@ class FamilyFlow(AbstractPiecewiseFlow):
     def piece(self, loss: BatchLoss, k: Int[ArrayLike, ""], memory: Memory) -> Field:
         force, h = descent_field(loss), self.method.learning_rate
         pace, bend = (
-            self.drift[jnp.minimum(k, self.drift.size - 1)],
-            self.bend[jnp.minimum(k, self.bend.size - 1)],
+            jnp.asarray(values, float)[jnp.minimum(k, values.size - 1)] for values in (self.drift, self.bend)
         )
 
         def field(params: Params) -> Params:
@@ -159,8 +166,19 @@ class FamilyFlow(AbstractPiecewiseFlow):
         return x
 
 
-def _sequence(name: str, values: Numbers | None) -> Float[Array, " K"]:
-    values = _validate.array_field(values)
+def _number(shift: ArrayLike | None) -> ArrayLike:
+    shift = 0 if shift is None else shift
+    if jnp.ndim(shift) != 0:
+        raise ValueError(
+            f"shift must be a number, got shape {jnp.shape(shift)}: it multiplies h∇Φ(u₀), all of it alike"
+        )
+    return shift
+
+
+def _sequence(name: str, values: Numbers | None) -> Float[Array | np.ndarray, " K"]:
+    # float64 whatever the session's precision: their sum decides what is claimed
+    traced = not all(map(_validate.is_concrete, jax.tree.leaves(values)))
+    values = _validate.array_field(values) if traced else np.asarray(values, float)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(
             f"{name} must be a vector of at least one number, got shape {values.shape}: the last is kept for ever"
@@ -170,13 +188,14 @@ def _sequence(name: str, values: Numbers | None) -> Float[Array, " K"]:
 
 
 class _Constants(NamedTuple):
-    """λ, a, λ̄, λλ̄² and λ̄c as numbers: the length of a sequence depends on them."""
+    """λ, a, λ̄, λλ̄², λ̄c and the rounding of λ as numbers: the length of a sequence depends on them."""
 
     momentum: float
     lookahead: float
     pace: float
     lag: float
     bend: float
+    rounding: float
 
 
 def _constants(method: MomentumMethod) -> _Constants:
@@ -185,8 +204,9 @@ def _constants(method: MomentumMethod) -> _Constants:
             "a FamilyFlow must know λ and a as numbers, got traced ones: build it outside jit, grad and vmap"
         )
     lam, a = (float(np.asarray(x)) for x in (method.momentum, method.lookahead))
-    pace = 1 / (1 - lam)
-    return _Constants(lam, a, pace, lam * pace**2, pace**2 * (pace - a - 0.5))
+    kind = np.result_type(np.asarray(method.momentum), np.float16)  # of an integer 0 too
+    pace, rounding = 1 / (1 - lam), float(jnp.finfo(kind).eps)
+    return _Constants(lam, a, pace, lam * pace**2, pace**2 * (pace - a - 0.5), rounding)
 
 
 _Sequences = tuple[Numbers, Numbers, ArrayLike]
@@ -195,8 +215,8 @@ _Sequences = tuple[Numbers, Numbers, ArrayLike]
 def _transient(known: _Constants) -> _Sequences:
     lam = known.momentum
     steps = np.arange(1 if lam == 0 else int(np.ceil(np.log(_FORGOTTEN) / np.log(lam))))
-    drift, twice = transient_drift(lam, steps, known.lookahead)
-    return np.append(drift, known.pace), np.append(twice / 2, known.bend), 0
+    drift, twice = drift_and_bend(lam, steps, known.lookahead)
+    return np.append(drift, known.pace), np.append(np.divide(twice, 2), known.bend), 0
 
 
 def _lagged(known: _Constants) -> _Sequences:

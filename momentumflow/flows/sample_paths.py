@@ -29,7 +29,7 @@ def sample_paths(
     r"""Independent paths of a stochastic modified equation, at the times of the method's iterates.
 
     Heun's method of diffrax with the fixed step $\epsilon/$`substeps`, whose error is $O(\epsilon^2)$ like that of the
-    equation of order 2.
+    equation of order 2. Derivatives of the paths go forward only, by `jax.jvp` and `jax.jacfwd`; `jax.grad` raises.
 
     **Arguments:**
 

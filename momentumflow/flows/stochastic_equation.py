@@ -19,6 +19,7 @@ _FAMILY = family_only("StochasticModifiedEquation")
 
 Rows = PyTree[Float[Array, "sources ..."]]
 """Rows R_j of a square root of a covariance, Σ = Σ_j R_j R_jᵀ: like the params, with a leading axis."""
+Root = Callable[[Params], PyTree[ArrayLike]] | PyTree[ArrayLike]
 PhasePoint = tuple[Params, Params]
 
 
@@ -52,13 +53,15 @@ class StochasticModifiedEquation(eqx.Module):
     - `method`: of the family (7), $\lambda > 0$.
     - `order`: p, 1 or 2.
     - `root`: R, a function from params to rows like the params with one leading axis, $\Sigma = \sum_jR_jR_j^\top$; or
-      such rows themselves, where $\Sigma$ is constant. The loss is then $\Phi$.
+      such rows themselves, where $\Sigma$ is constant. Real numbers, used in the params' dtype. The loss is then
+      $\Phi$.
     - `data`: in its place mini-batches, a pytree of arrays with one leading axis of length $m \ge 2$, each step drawing
       one at random, with replacement. The loss is a function of (params, datum), $\Phi$ its mean, and
       $R_j = (\nabla E_j - \nabla\Phi)/\sqrt m$.
 
     **Raises:** `TypeError` or `ValueError` that names the requirement: another method, λ = 0, another order, both or
-    neither of root and data, data of unequal structure or fewer than two batches.
+    neither of root and data, data of unequal structure or fewer than two batches, a constant root that is not finite.
+    `sample_paths` raises for rows that are not real, none, or unlike the params.
 
     Li, Tai & E (2019), Stochastic modified equations and dynamics of stochastic gradient algorithms I, for heavy
     ball; re-derived here, for any look-ahead.
@@ -76,18 +79,19 @@ class StochasticModifiedEquation(eqx.Module):
 
     method: MomentumMethod
     order: int = eqx.field(static=True)
-    root: Callable[[Params], Rows] | Rows | None
+    root: Root | None
     batches: Batches | None
 
     def __init__(
         self,
         method: AbstractLinearMemory,
         order: int = 2,
-        root: Callable[[Params], Rows] | Rows | None = None,
+        root: Root | None = None,
         data: PyTree[ArrayLike] | None = None,
     ):
         self.method = _FAMILY(method)
         _require_momentum(self.method)
+        order = _validate.count("order", order)
         if order not in (1, 2):
             raise ValueError(
                 f"order must be 1 or 2, got {order!r}: no equation of a higher one is known here"
@@ -98,7 +102,7 @@ class StochasticModifiedEquation(eqx.Module):
                 "a square root of the covariance, or the mini-batches"
             )
         self.order = order
-        self.root = root if root is None or callable(root) else jax.tree.map(jnp.asarray, root)
+        self.root = root if root is None or callable(root) else _constant(root)
         self.batches = None if data is None else _two_batches(data)
 
     @property
@@ -135,7 +139,8 @@ class StochasticModifiedEquation(eqx.Module):
 
     def noise(self, loss: BatchLoss, point: PhasePoint) -> tuple[Rows, Rows]:
         """The factors of dW at (U, V), a row for each source."""
-        rows, half = self._rows(loss, point[0]), 0.5 * self.scale
+        u, half = point[0], 0.5 * self.scale
+        rows = jax.tree.map(lambda row, x: jnp.asarray(row, x.dtype), self._rows(loss, u), u)
         size = -jnp.sqrt(self.scale)
         if self.order == 1:
             return _tree.zeros_like(rows), _tree.linear((size,), (rows,))
@@ -144,12 +149,12 @@ class StochasticModifiedEquation(eqx.Module):
             _tree.linear((size * (1 + half * self.friction),), (rows,)),
         )
 
-    def _rows(self, loss: BatchLoss, params: Params) -> Rows:
+    def _rows(self, loss: BatchLoss, params: Params) -> PyTree[ArrayLike]:
         if self.batches is None:
             return self.root(params) if callable(self.root) else self.root
         count = self.batches.count
         each = jax.vmap(jax.grad(loss), (None, 0))(params, self.batches.data)
-        return jax.tree.map(lambda g: (g - jnp.mean(g, 0)) / np.sqrt(count), each)
+        return jax.tree.map(lambda g: (g - jnp.mean(g, 0)) / float(np.sqrt(count)), each)
 
     def sources(self, loss: BatchLoss, params: Params) -> int:
         """Number r of sources of noise; raises where the loss or the root does not fit the params."""
@@ -172,6 +177,13 @@ def _require_momentum(method: MomentumMethod) -> None:
         )
 
 
+def _constant(root: PyTree[ArrayLike]) -> PyTree[Array]:
+    rows = jax.tree.map(jnp.asarray, root)
+    for row in jax.tree.leaves(rows):
+        _validate.finite("root", row, "check the square root of the covariance")
+    return rows
+
+
 def _two_batches(data: PyTree[ArrayLike]) -> Batches:
     batches = as_batches(data, np.zeros(1, int))
     if batches.count < 2:
@@ -183,7 +195,7 @@ def _two_batches(data: PyTree[ArrayLike]) -> Batches:
 
 
 def _require_rows(rows: PyTree, params: Params) -> int:
-    """The length of the leading axis of rows that are else like the params."""
+    """The length of the leading axis of real rows that are else like the params."""
     given, wanted = jax.tree.structure(rows), jax.tree.structure(params)
     shapes, own = ([np.shape(x) for x in jax.tree.leaves(tree)] for tree in (rows, params))
     lengths = {shape[:1] for shape in shapes}
@@ -192,4 +204,13 @@ def _require_rows(rows: PyTree, params: Params) -> int:
             f"the root must be like the params, of shapes {own}, with one leading axis more, got {shapes}: "
             "stack the rows R_j, Σ = Σ_j R_j R_jᵀ"
         )
-    return int(lengths.pop()[0])
+    kinds = [str(x.dtype) for x in jax.tree.leaves(rows)]
+    if not all(jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer) for kind in kinds):
+        raise TypeError(f"the root must be of real numbers, got {', '.join(kinds)}: use .astype(float)")
+    count = int(lengths.pop()[0])
+    if count == 0:
+        raise ValueError(
+            f"the root must have at least one row, got shapes {shapes}: one row of zeros is no noise, and "
+            "mf.MomentumODE is the model without"
+        )
+    return count

@@ -16,9 +16,9 @@ class DiagonalNetwork(eqx.Module):
     $$\log\frac{\Delta_0}{\Delta_\infty} = \frac{1+\lambda}{2(1-\lambda)}
       \sum_k\big(\rho_{+,k}^2 + \rho_{-,k}^2\big) + O(h^3), \qquad \rho_{\pm,k} = w_{\pm,k+1}/w_{\pm,k} - 1,$$
 
-    and on the momentum ODE (11), in time $\tau = \bar\lambda t$, exactly
+    from rest, and on the momentum ODE (11), in time $\tau = \bar\lambda t$, exactly
     $hc\int\big[(\dot w_+/w_+)^2 + (\dot w_-/w_-)^2\big]d\tau$ with $hc = (1+\lambda)h/(2(1-\lambda)^2)$, from rest or
-    from the slow velocity.
+    from the slow velocity; both as long as no entry of $w_+$ or $w_-$ changes its sign.
 
     **Arguments:**
 

@@ -92,9 +92,8 @@ def convergence_study(
         measure: Callable = _of_pieces if isinstance(model, AbstractPiecewiseFlow) else _sup_error
         begin = start(stepper_h, loss, params) if is_rule(start, params) else start
         error, scale, steps = measure(stepper_h, model, loss, params, begin, window, tolerance, max_steps)
-        rounding = float(jnp.finfo(dtype).eps) * np.sqrt(float(steps))
         errors.append(float(error))
-        floors.append(float(scale) * (FLOOR_PER_TOLERANCE * tolerance + rounding))
+        floors.append(float(scale) * floor_share(tolerance, float(steps), dtype))
     return ConvergenceStudy(np.asarray(rates), np.asarray(errors), np.asarray(floors), label)
 
 
@@ -107,6 +106,11 @@ def require_model(model: AbstractFlow | AbstractPiecewiseFlow) -> None:
             f"{type(model).__name__} is a model on mini-batches, for which one loss is not enough: "
             "use mf.pathwise_study, which takes their data"
         )
+
+
+def floor_share(tolerance: float, steps: float, dtype: jnp.dtype) -> float:
+    """What the solver's tolerance and the iterates' rounding leave of an error, per unit of size."""
+    return FLOOR_PER_TOLERANCE * tolerance + float(jnp.finfo(dtype).eps) * float(np.sqrt(steps))
 
 
 def learning_rate_ladder(learning_rates: Sequence[float]) -> Float[np.ndarray, " L"]:

@@ -14,7 +14,7 @@ from ..flows.solve import default_tolerance
 from ..methods.batches import BatchLoss, as_batches, require_batch_loss, require_steps
 from ..methods.iterate import batch_stepper
 from ..methods.momentum import MomentumMethod
-from .convergence import FLOOR_PER_TOLERANCE, learning_rate_ladder
+from .convergence import floor_share, learning_rate_ladder
 from .lockstep import lockstep
 from .orders import ConvergenceStudy
 
@@ -71,14 +71,15 @@ def pathwise_study(
     batches = as_batches(data, paths[0])
     require_batch_loss(batches, loss, params)
     require_steps(batches, int(np.floor(final_time / rates[-1] + SLACK)))
-    rows = []
+    rows, shares, dtype = [], [], _tree.dtype(params)
     for h in rates:
         stepper = method(float(h))
         flow(stepper, data, paths[0])  # checked while its values are there
-        end = jnp.asarray(final_time, _tree.dtype(params))
+        end = jnp.asarray(final_time, dtype)
+        shares.append(floor_share(tolerance, final_time / float(np.asarray(stepper.time_step)), dtype))
         rows.append(_errors(stepper, flow, loss, params, data, paths, end, tolerance, max_steps))
     errors = [float(jnp.sqrt(jnp.mean(error**2))) for error, _ in rows]
-    floors = [float(scale.max()) * FLOOR_PER_TOLERANCE * tolerance for _, scale in rows]
+    floors = [float(scale.max()) * share for (_, scale), share in zip(rows, shares, strict=True)]
     return ConvergenceStudy(rates, np.asarray(errors), np.asarray(floors), label)
 
 

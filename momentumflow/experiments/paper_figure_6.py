@@ -4,8 +4,8 @@ Kovachki & Stuart (2021), Figure 6 and §5: final training errors of a deep auto
 file order) for GF (35), HB (9) and NAG (10) with λ = 0.9, and Wilson (36), HB-μ and NAG-μ (5) with μ = 1,
 h = 2⁰ … 2⁻⁶. As h falls the first three come together, being discretisations of one flow; NAG is the best at the
 largest h. Shown is the squared error of an image, summed over its pixels. "n/a": the run diverged, or its error is
-not below the initial one. In the paper that is GF at h = 1; here it depends on the initial params (n/a for one of five
-seeds of the quick preset) and is never forced.
+not below the initial one. In the paper that is GF at h = 1; here it depends on the initial params and is never
+forced.
 
 The quick preset trains on scikit-learn's digits (8 × 8 pixels, no download) and shows beside it what is known of the
 paper's own training on MNIST, 500 epochs: the results that come with the library, each with the command, device and
@@ -40,7 +40,7 @@ class Config:
     """The data set, its network and training, λ and μ, and h = 2^-k for the exponents k; `batch_size` 0 is its own."""
 
     dataset: str = "digits"
-    epochs: int = 20
+    epochs: int = 60
     batch_size: int = 0
     exponents: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
     momentum: float = 0.9

@@ -44,7 +44,7 @@ def draw(data: xr.Dataset, study: Study) -> Figure:
 def _panel(
     ax: Axes, data: xr.Dataset, study: Study, names: tuple[str, ...], order: float, ladders: tuple[str, ...]
 ) -> None:
-    drawn = []
+    drawn: dict[str, list[float]] = {}
     for ladder in ladders:
         for name in names:
             found = study(data, name, ladder)
@@ -53,13 +53,13 @@ def _panel(
             style = _plot.of(name.replace("mu", "μ"))
             look = {"color": style.color, "marker": style.marker or "o"} | _LOOK[ladder]
             ax.plot(found.learning_rates[:-1], found.orders, **look)
-            drawn += list(found.learning_rates)
+            drawn.setdefault(ladder, []).extend(found.learning_rates[:-1])
     ax.axhspan(order - 0.15, order + 0.15, color="#dddddd", zorder=0, lw=0)
     if drawn:
-        _plot.log2_axis(ax, np.array(sorted(set(drawn))), most=6)
+        _plot.log2_axis(ax, np.unique(np.concatenate(list(drawn.values()))), most=6)
         ax.invert_xaxis()
     ax.set(ylim=(-0.1, 1.6))
-    _legend(ax, names, ladders)
+    _legend(ax, names, tuple(drawn))
 
 
 def _legend(ax: Axes, names: tuple[str, ...], ladders: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from ..problems.networks import Autoencoder
 from .datasets import Dataset
 from .loop import TrainingRun, train
 from .methods import six_methods
+from .run import finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -158,12 +159,8 @@ def _run(run: TrainingRun, pixels: int) -> dict[str, Any]:
     return {
         "status": run.status,
         "diverged_at_step": run.diverged_at if run.diverged_at >= 0 else None,
-        "initial_error_per_pixel": _finite(run.initial_error),
-        "final_error_per_pixel": _finite(run.final_error),
-        "final_error_summed_over_pixels": _finite(run.final_error * pixels),
-        "epoch_losses_per_pixel": [_finite(float(x)) for x in run.losses],
+        "initial_error_per_pixel": finite(run.initial_error),
+        "final_error_per_pixel": finite(run.final_error),
+        "final_error_summed_over_pixels": finite(run.final_error * pixels),
+        "epoch_losses_per_pixel": [finite(float(x)) for x in run.losses],
     }
-
-
-def _finite(x: float) -> float | None:
-    return x if math.isfinite(x) else None

@@ -28,6 +28,7 @@ import momentumflow as mf
 from .. import _plot
 from .._progress import Progress
 from . import _quadratic as quadratic
+from . import _slopes as slopes
 from .checks import Check
 
 _METHODS, _START, _LATE = ("HB", "NAG"), "t ≥ 0", "t ≥ t₀"
@@ -226,8 +227,7 @@ def checks(data: xr.Dataset) -> list[Check]:
     for name in _METHODS:
         for member, (_, orders, source) in _MEMBERS.items():
             for window, order in zip((_START, _LATE), orders, strict=True):
-                slopes = _study(data, name, member, window).last_orders(2)
-                worst = slopes[np.argmax(np.abs(slopes - order))] if len(slopes) == 2 else np.nan
+                worst = slopes.worst(_study(data, name, member, window), order)
                 found.append(Check(f"{name}, {window}: order, {member}", worst, order, 0.1, "within", source))
         for member in data["flow"].values:
             missed = float(np.abs(data["defect"].sel(optimizer=name, flow=member)).max())
